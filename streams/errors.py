@@ -1,0 +1,68 @@
+"""Every error Floodway raises on purpose, as one tree.
+
+    FloodwayError
+    ├── SettingsError            a setting is missing, malformed or at odds with another
+    ├── StackError               the embedded stack could not be started
+    ├── Unavailable              a dependency did not answer; trying again may help
+    │   ├── StockUnavailable     Redis
+    │   ├── LedgerUnavailable    Postgres
+    │   └── LogUnavailable       Kafka
+    ├── Fenced                   Redis carries another epoch than the ledger issued; nothing was changed
+    ├── UnknownThing             an order, SKU or promotion that nobody told us of
+    └── Refused                  a command that would break a rule (move more than is free, reopen a closed promotion)
+
+A refusal of an order (out of stock, repeat, closed promotion) is a value, see `streams.messages.Reason`, not an error.
+Each message says what happened and, after a semicolon or full stop, what to do next.
+"""
+
+
+class FloodwayError(Exception):
+    """Root of all errors raised on purpose; `exit_code` is what the command line returns for it."""
+
+    exit_code = 1
+
+
+class SettingsError(FloodwayError):
+    """A setting is missing, malformed or at odds with another."""
+
+    exit_code = 2
+
+
+class StackError(FloodwayError):
+    """The embedded stack could not be started or stopped."""
+
+
+class Unavailable(FloodwayError):
+    """A dependency did not answer in time or broke off; the same call may go through later."""
+
+    exit_code = 75  # sysexits' EX_TEMPFAIL
+
+
+class StockUnavailable(Unavailable):
+    """Redis did not answer."""
+
+
+class LedgerUnavailable(Unavailable):
+    """Postgres did not answer."""
+
+
+class LogUnavailable(Unavailable):
+    """Kafka did not answer."""
+
+
+class Fenced(FloodwayError):
+    """Redis carries another epoch than the ledger issued, or none; the script refused and changed nothing."""
+
+    exit_code = 3
+
+
+class UnknownThing(FloodwayError):
+    """An order, SKU or promotion that nobody told us of."""
+
+    exit_code = 4
+
+
+class Refused(FloodwayError):
+    """A command that would break a rule of the books; nothing was changed."""
+
+    exit_code = 5

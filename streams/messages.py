@@ -1,0 +1,208 @@
+"""Everything that crosses the wire, typed and bounded.
+
+One `msgspec` decode parses and validates a message in one pass; unknown fields are tolerated, so that producers may
+run ahead of us. The version is in the topic's name, not in the message. Money is integer minor units (cents, fen);
+every timestamp carries its offset from UTC.
+
+The bounds are chosen so that no sum can leave 53 bits, the integers that Lua and JavaScript keep exact:
+MAX_LINES x MAX_QTY x MAX_UNIT_PRICE = 1e15 < 2**53.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+from uuid import UUID
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+MAX_LINES = 100
+MAX_QTY = 10_000
+MAX_UNIT_PRICE = 1_000_000_000
+MAX_MESSAGE_BYTES = 65_536
+"""A submission larger than this is refused unread: the largest valid one (100 lines, full address) has under 20 kB."""
+
+assert MAX_LINES * MAX_QTY * MAX_UNIT_PRICE < 2**53
+
+# `|` parts SKU from pool in the stock's keys and `:` parts the pool's kind from its campaign, so neither may occur.
+# `$(?!\n)` means the very end in Python and in ECMAScript alike; a bare `$` would let a final newline through here.
+_END = r"$(?!\n)"
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._~@+-]*" + _END
+_VISIBLE = r"^[!-~]+" + _END
+# No control characters: Postgres cannot store NUL, and nothing else of theirs belongs in an address.
+_TEXT = r"^[^\x00-\x1f\x7f]*" + _END
+
+Sku = Annotated[str, Meta(min_length=1, max_length=64, pattern=_NAME, description="Stock keeping unit.")]
+Channel = Annotated[str, Meta(min_length=1, max_length=32, pattern=_NAME, description="Where the order was placed.")]
+PromotionId = Annotated[str, Meta(min_length=1, max_length=64, pattern=_NAME, description="A promotion's own name.")]
+SubmissionId = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=64,
+        pattern=_VISIBLE,
+        description="Idempotency key within its channel: repeat it to repeat the submission, never reuse it.",
+    ),
+]
+BuyerId = Annotated[
+    str, Meta(min_length=1, max_length=64, pattern=_VISIBLE, description="The channel's id of the buyer.")
+]
+Qty = Annotated[int, Meta(ge=1, le=MAX_QTY, description="Units.")]
+UnitPrice = Annotated[int, Meta(ge=0, le=MAX_UNIT_PRICE, description="Minor units of the currency, each.")]
+Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}" + _END, description="ISO 4217 code.")]
+Instant = Annotated[datetime, Meta(tz=True, description="RFC 3339 with an offset from UTC.")]
+ShortText = Annotated[str, Meta(max_length=64, pattern=_TEXT)]
+LongText = Annotated[str, Meta(max_length=256, pattern=_TEXT)]
+Amount = Annotated[int, Meta(ge=0, lt=2**53, description="Minor units of the currency.")]
+
+
+class Line(Struct, frozen=True, gc=False):
+    """One line of a submission. The same SKU may stand on several lines; they add up."""
+
+    sku: Sku
+    qty: Qty
+    unit_price: UnitPrice
+
+
+class ShipTo(Struct, frozen=True, gc=False, omit_defaults=True):
+    """Where the goods go; taken as given, matched to a customer later."""
+
+    name: LongText | None = None
+    phone: ShortText | None = None
+    country: ShortText | None = None
+    region: ShortText | None = None
+    city: ShortText | None = None
+    postal_code: ShortText | None = None
+    address: LongText | None = None
+
+
+class Submission(Struct, frozen=True, gc=False, omit_defaults=True):
+    """An order as a storefront submits it, on `orders.submitted.v1`, keyed `channel:submission_id`."""
+
+    submission_id: SubmissionId
+    channel: Channel
+    buyer_id: BuyerId
+    lines: Annotated[tuple[Line, ...], Meta(min_length=1, max_length=MAX_LINES)]
+    currency: Currency
+    submitted_at: Instant
+    channel_order_no: ShortText | None = None
+    promotion_id: PromotionId | None = None
+    ship_to: ShipTo | None = None
+
+
+class Outcome(StrEnum):
+    """What became of a submission."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+
+
+class Reason(StrEnum):
+    """Why a submission was rejected."""
+
+    OUT_OF_STOCK = "out_of_stock"
+    UNKNOWN_SKU = "unknown_sku"
+    UNKNOWN_PROMOTION = "unknown_promotion"
+    PROMOTION_NOT_OPEN = "promotion_not_open"
+    PROMOTION_CLOSED = "promotion_closed"
+    NOT_IN_PROMOTION = "not_in_promotion"
+    BUYER_LIMIT = "buyer_limit"
+    CONFLICTING_REPEAT = "conflicting_repeat"
+
+
+class DecidedLine(Struct, frozen=True, gc=False):
+    """Units held for an order: one entry per SKU, whatever lines asked for it."""
+
+    sku: str
+    pool: str
+    qty: int
+
+
+class Decision(Struct, frozen=True, gc=False, omit_defaults=True):
+    """The one decision on a submission, on `orders.decided.v1`, keyed by `order_id`.
+
+    A repeat of the submission is answered by the first decision again with `replay` true. A submission that reuses a
+    key with another body is answered by a rejection (`conflicting_repeat`) that carries the first order's id.
+    `read_token` is a position in the ledger: a reader who passes it sees at least this decision.
+    """
+
+    order_id: UUID
+    submission_id: str
+    channel: str
+    outcome: Outcome
+    decided_at: datetime
+    submitted_at: datetime
+    trace_id: str
+    currency: str
+    total: int
+    reason: Reason | None = None
+    replay: bool = False
+    lines: tuple[DecidedLine, ...] = ()
+    held_until: datetime | None = None
+    promotion_id: str | None = None
+    read_token: str | None = None
+
+
+class ReportType(StrEnum):
+    """What may be reported of an order from outside."""
+
+    PAYMENT_SUCCEEDED = "payment.succeeded"
+    ORDER_CANCELLED = "order.cancelled"
+
+
+class Report(Struct, frozen=True, gc=False, omit_defaults=True):
+    """Something that happened to an order elsewhere, on `orders.reported.v1`, keyed by `order_id`.
+
+    `source` and `event_id` together are its idempotency key.
+    """
+
+    event_id: SubmissionId
+    source: Channel
+    type: ReportType
+    order_id: UUID
+    occurred_at: Instant
+    amount: Amount | None = None
+    note: LongText | None = None
+
+
+class Change(StrEnum):
+    """What happened to an order after its decision."""
+
+    CONFIRMED = "confirmed"
+    CONFIRMED_LATE = "confirmed_late"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    REFUND_DUE = "refund_due"
+
+
+class OrderChanged(Struct, frozen=True, gc=False, omit_defaults=True):
+    """A step in an order's life after its decision, on `orders.changed.v1`, keyed by `order_id`.
+
+    `lines` tells, for changes that move stock, from or into which pool the units went.
+    """
+
+    order_id: UUID
+    submission_id: str
+    channel: str
+    change: Change
+    changed_at: datetime
+    cause: str
+    trace_id: str
+    lines: tuple[DecidedLine, ...] = ()
+    read_token: str | None = None
+
+
+class DeadLetter(Struct, frozen=True, gc=False, omit_defaults=True):
+    """Why a message could not be taken, as JSON in the header `floodway-dead-letter`.
+
+    Key, value and headers of the dead letter are those of the original, byte for byte, so that a replay is a copy.
+    `field` is a JSON path into the message, `fix` what its producer should change.
+    """
+
+    reason: str
+    detail: str
+    topic: str
+    partition: int
+    offset: int
+    failed_at: datetime
+    field: str | UnsetType = UNSET
+    fix: str | UnsetType = UNSET

@@ -1,0 +1,61 @@
+"""The topics: names, keys, settings. They are created from here, by name; nothing relies on auto-creation."""
+
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from streams import messages
+
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic. `message` is the type of its values; `key` says in words what its records are keyed by."""
+
+    name: str
+    key: str
+    message: type[Any]
+    summary: str
+    settings: MappingProxyType[str, str] = field(default_factory=lambda: _settings(7 * DAY_MS))
+
+
+def _settings(retention_ms: int) -> MappingProxyType[str, str]:
+    return MappingProxyType(
+        {
+            "cleanup.policy": "delete",
+            "retention.ms": str(retention_ms),
+            "max.message.bytes": str(1_048_576),
+            "message.timestamp.type": "CreateTime",
+        }
+    )
+
+
+SUBMITTED = Topic(
+    "orders.submitted.v1",
+    "channel:submission_id",
+    messages.Submission,
+    "Orders as storefronts submit them.",
+)
+SUBMITTED_DLQ = Topic(
+    "orders.submitted.v1.dlq",
+    "as the original",
+    messages.Submission,
+    "Submissions that could not be taken: original bytes, with the reason in the header `floodway-dead-letter`.",
+    _settings(30 * DAY_MS),
+)
+DECIDED = Topic("orders.decided.v1", "order_id", messages.Decision, "The decision on each submission.")
+REPORTED = Topic("orders.reported.v1", "order_id", messages.Report, "What payment and channels report of orders.")
+REPORTED_DLQ = Topic(
+    "orders.reported.v1.dlq",
+    "as the original",
+    messages.Report,
+    "Reports that could not be taken: original bytes, with the reason in the header `floodway-dead-letter`.",
+    _settings(30 * DAY_MS),
+)
+CHANGED = Topic("orders.changed.v1", "order_id", messages.OrderChanged, "Steps of orders after their decision.")
+
+ALL = (SUBMITTED, SUBMITTED_DLQ, DECIDED, REPORTED, REPORTED_DLQ, CHANGED)
+
+DEAD_LETTER_HEADER = "floodway-dead-letter"
+"""Header of a dead letter: a `DeadLetter` as JSON."""
