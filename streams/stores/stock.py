@@ -1,126 +1,16 @@
-"""What the pipeline asks of the stock: the protocol, its values and its result codes.
-
-A unit is in one pool of its SKU, `main` or `promo:<promotion>`, and in one account of that pool: free, held or sold.
-An order draws from one pool only: its promotion's, or main.
+"""What the pipeline asks of the stock.
 
 Every call carries the epoch that the ledger issued; a stock that carries another raises `Fenced` and changes nothing.
 Every call is idempotent by order and action (or by `ref`): repeating it changes nothing more and tells what was done.
 """
 
 from collections.abc import AsyncIterator, Sequence
-from enum import IntEnum, StrEnum
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-MAIN = "main"
+from streams.core.stock import End, Expired, Hold, MoveResult, Pool, Promotion, Reservation, Verdict
 
 MAX_BATCH = 5_000
 """Orders in one call. A script holds the whole server, so its time is bounded by bounding its work."""
-
-
-def promo_pool(promotion_id: str) -> str:
-    """Name of a promotion's pool."""
-    return f"promo:{promotion_id}"
-
-
-class Code(IntEnum):
-    """What reserve says of one submission. The values are those of the Lua script (a test holds them together)."""
-
-    ACCEPTED = 0
-    OUT_OF_STOCK = 1
-    UNKNOWN_SKU = 2
-    UNKNOWN_PROMOTION = 3
-    PROMOTION_NOT_OPEN = 4
-    PROMOTION_CLOSED = 5
-    NOT_IN_PROMOTION = 6
-    BUYER_LIMIT = 7
-
-
-class Reservation(NamedTuple):
-    """One submission as the stock sees it. `quantities` has each SKU once: repeated lines are added up before."""
-
-    key: bytes
-    fingerprint: bytes
-    order_id: bytes
-    buyer_id: str
-    promotion_id: str | None
-    quantities: tuple[tuple[str, int], ...]
-
-
-class Verdict(NamedTuple):
-    """What reserve decided for one submission, or had decided before.
-
-    `replay` tells that the key was known; all else is then the first decision's. `conflict` tells that the key was
-    known with another fingerprint. Times are milliseconds since 1970; `held_until_ms` is 0 unless accepted.
-    """
-
-    code: Code
-    replay: bool
-    conflict: bool
-    order_id: bytes
-    decided_at_ms: int
-    held_until_ms: int
-
-
-class End(StrEnum):
-    """How a hold ended. The letters are those that the Lua scripts store; a capital one means: units went to main.
-
-    UNKNOWN is never stored: the stock knows neither a hold nor an end of this order.
-    """
-
-    CONFIRMED = "c"
-    RELEASED = "r"
-    RELEASED_TO_MAIN = "R"
-    EXPIRED = "e"
-    EXPIRED_TO_MAIN = "E"
-    LATE_FROM_POOL = "l"
-    LATE_FROM_MAIN = "L"
-    LATE_REFUSED = "x"
-    UNKNOWN = "?"
-
-
-class Expired(NamedTuple):
-    """A hold whose time was up, from `expire_due`. `pool` is where it was held; `end` tells where the units went."""
-
-    order_id: bytes
-    end: End
-    pool: str
-    quantities: tuple[tuple[str, int], ...]
-
-
-class Promotion(NamedTuple):
-    """A promotion as the stock knows it. Window in milliseconds since 1970, closed at its end; limit 0 is none."""
-
-    promotion_id: str
-    opens_at_ms: int
-    closes_at_ms: int
-    buyer_limit: int
-    quota: tuple[tuple[str, int], ...]
-
-
-class Pool(NamedTuple):
-    """Units of one SKU in one pool."""
-
-    sku: str
-    pool: str
-    free: int
-    held: int
-    sold: int
-
-
-class Hold(NamedTuple):
-    """One live hold."""
-
-    order_id: bytes
-    pool: str
-    due_ms: int
-    quantities: tuple[tuple[str, int], ...]
-
-
-class MoveResult(StrEnum):
-    """What became of a move between pools."""
-
-    MOVED = "moved"
-    NOT_ENOUGH = "not_enough"
 
 
 class Stock(Protocol):
