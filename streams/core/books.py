@@ -35,7 +35,7 @@ class Booking(NamedTuple):
 
 
 class StoredDecision(NamedTuple):
-    """A decision as the ledger has it."""
+    """A decision as the ledger has it. `partition` and `offset` tell where its submission was first read."""
 
     order_id: UUID
     fingerprint: bytes
@@ -44,6 +44,8 @@ class StoredDecision(NamedTuple):
     decided_at: datetime
     held_until: datetime | None
     trace_id: str | None
+    partition: int = -1
+    offset: int = -1
 
 
 class Persisted(NamedTuple):
@@ -125,7 +127,8 @@ class OrderRecord(NamedTuple):
 class Step(NamedTuple):
     """One step of an order after its decision: new state, the movements it makes, and what caused it.
 
-    `expected` are the states from which the step may be taken; found in another, the ledger leaves the order alone.
+    `movements` are facts, things the stock has done: they are written whatever state the order is in, once by their
+    own key. `expected` are the states from which `state` may be entered; found in another, the state is left alone.
     `source` and `event_id` are the cause's idempotency key.
     """
 

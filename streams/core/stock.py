@@ -72,12 +72,16 @@ class End(StrEnum):
 
 
 class Expired(NamedTuple):
-    """A hold whose time was up, from `expire_due`. `pool` is where it was held; `end` tells where the units went."""
+    """A hold whose time was up, from `expire_due`. `pool` is where it was held; `end` tells where the units went.
+
+    `due_ms` is the deadline it had, which tells this hold from another that the same order may have had.
+    """
 
     order_id: bytes
     end: End
     pool: str
     quantities: tuple[tuple[str, int], ...]
+    due_ms: int = 0
 
 
 class Promotion(NamedTuple):

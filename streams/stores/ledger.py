@@ -65,6 +65,7 @@ class Ledger(Protocol):
     async def take_steps(self, steps: Sequence[Step]) -> tuple[str, list[StepResult]]:
         """Take steps in one transaction, each once by order, source and event id; returns token and results.
 
+        Movements are written even when the state is NOT_EXPECTED (they are facts), each once by its key.
         Several steps of one order in one call are taken in the order given.
         """
         ...

@@ -1,0 +1,158 @@
+"""From what the stock and the ledger say to the one decision on a submission. Pure.
+
+The stock decides, the ledger remembers. Where both remember and differ, the ledger wins: it outlives Redis' memory.
+"""
+
+from typing import NamedTuple
+from uuid import UUID
+
+from streams.clock import to_datetime, to_ms
+from streams.core.books import Booking, Conflict, StoredDecision
+from streams.core.intent import Intent
+from streams.core.stock import Code, Verdict
+from streams.messages import DecidedLine, Decision, Outcome, Reason
+
+REASONS = {
+    Code.OUT_OF_STOCK: Reason.OUT_OF_STOCK,
+    Code.UNKNOWN_SKU: Reason.UNKNOWN_SKU,
+    Code.UNKNOWN_PROMOTION: Reason.UNKNOWN_PROMOTION,
+    Code.PROMOTION_NOT_OPEN: Reason.PROMOTION_NOT_OPEN,
+    Code.PROMOTION_CLOSED: Reason.PROMOTION_CLOSED,
+    Code.NOT_IN_PROMOTION: Reason.NOT_IN_PROMOTION,
+    Code.BUYER_LIMIT: Reason.BUYER_LIMIT,
+}
+assert {*REASONS, Code.ACCEPTED} == set(Code), "each refusal of the stock has a reason to announce"
+
+
+class Answer(NamedTuple):
+    """What to announce for one submission.
+
+    `give_back` is the id of a hold that must be released, because the ledger knew an earlier decision.
+    """
+
+    decision: Decision
+    give_back: bytes | None = None
+    conflict: Conflict | None = None
+
+
+def booking(intent: Intent, verdict: Verdict) -> Booking:
+    """The ledger's entry for a verdict: the submission in hand has the body that the verdict was made on."""
+    accepted = verdict.code is Code.ACCEPTED
+    return Booking(
+        submission=intent.submission,
+        fingerprint=intent.fingerprint,
+        order_id=_uuid_of(intent, verdict),
+        outcome=Outcome.ACCEPTED if accepted else Outcome.REJECTED,
+        reason=None if accepted else REASONS[verdict.code],
+        decided_at=to_datetime(verdict.decided_at_ms),
+        held_until=to_datetime(verdict.held_until_ms) if accepted else None,
+        pool=intent.pool,
+        quantities=intent.quantities,
+        total=intent.total,
+        trace_id=intent.trace_id,
+        partition=intent.partition,
+        offset=intent.offset,
+    )
+
+
+def answer(
+    intent: Intent, verdict: Verdict, stored: StoredDecision | None, *, repeat: bool, token: str, now_ms: int
+) -> Answer:
+    """The decision to announce.
+
+    `stored` is what the ledger knew of this key before; None when it has just been written, or when the verdict is a
+    conflict with a decision that is still on its way to the ledger. `repeat` tells that this very batch answered the
+    key before.
+    """
+    if stored is None:
+        if verdict.conflict:
+            return _conflict(intent, _uuid_of(intent, verdict), now_ms, token)
+        return Answer(_from_verdict(intent, verdict, replay=repeat, token=token))
+    surplus = None
+    if verdict.code is Code.ACCEPTED and not verdict.conflict and not _same_instance(verdict, stored):
+        surplus = verdict.order_id
+    if stored.fingerprint != intent.fingerprint:
+        found = _conflict(intent, stored.order_id, now_ms, token)
+        return found._replace(give_back=surplus)
+    # The same record read again is no repeat: its first reader may have died before announcing.
+    redelivered = (stored.partition, stored.offset) == (intent.partition, intent.offset)
+    return Answer(_from_stored(intent, stored, replay=repeat or not redelivered, token=token), surplus)
+
+
+def _same_instance(verdict: Verdict, stored: StoredDecision) -> bool:
+    """Whether both speak of one decision, not of two that were made on the same key at different times."""
+    return verdict.order_id == stored.order_id.bytes and verdict.decided_at_ms == to_ms(stored.decided_at)
+
+
+def _from_verdict(intent: Intent, verdict: Verdict, *, replay: bool, token: str) -> Decision:
+    s = intent.submission
+    accepted = verdict.code is Code.ACCEPTED
+    return Decision(
+        order_id=_uuid_of(intent, verdict),
+        submission_id=s.submission_id,
+        channel=s.channel,
+        outcome=Outcome.ACCEPTED if accepted else Outcome.REJECTED,
+        decided_at=to_datetime(verdict.decided_at_ms),
+        submitted_at=s.submitted_at,
+        trace_id=intent.trace_id,
+        currency=s.currency,
+        total=intent.total,
+        reason=None if accepted else REASONS[verdict.code],
+        replay=replay,
+        lines=_lines(intent) if accepted else (),
+        held_until=to_datetime(verdict.held_until_ms) if accepted else None,
+        promotion_id=s.promotion_id,
+        read_token=token,
+    )
+
+
+def _from_stored(intent: Intent, stored: StoredDecision, *, replay: bool, token: str) -> Decision:
+    s = intent.submission
+    return Decision(
+        order_id=stored.order_id,
+        submission_id=s.submission_id,
+        channel=s.channel,
+        outcome=stored.outcome,
+        decided_at=stored.decided_at,
+        submitted_at=s.submitted_at,
+        trace_id=stored.trace_id or intent.trace_id,
+        currency=s.currency,
+        total=intent.total,
+        reason=stored.reason,
+        replay=replay,
+        lines=_lines(intent) if stored.outcome is Outcome.ACCEPTED else (),
+        held_until=stored.held_until,
+        promotion_id=s.promotion_id,
+        read_token=token,
+    )
+
+
+def _conflict(intent: Intent, order_id: UUID, now_ms: int, token: str) -> Answer:
+    s = intent.submission
+    decision = Decision(
+        order_id=order_id,
+        submission_id=s.submission_id,
+        channel=s.channel,
+        outcome=Outcome.REJECTED,
+        decided_at=to_datetime(now_ms),
+        submitted_at=s.submitted_at,
+        trace_id=intent.trace_id,
+        currency=s.currency,
+        total=intent.total,
+        reason=Reason.CONFLICTING_REPEAT,
+        promotion_id=s.promotion_id,
+        read_token=token,
+    )
+    seen_at = to_datetime(now_ms)
+    kept = Conflict(s.channel, s.submission_id, intent.fingerprint, intent.partition, intent.offset, seen_at)
+    return Answer(decision, conflict=kept)
+
+
+def _lines(intent: Intent) -> tuple[DecidedLine, ...]:
+    pool = intent.pool
+    return tuple([DecidedLine(sku, pool, qty) for sku, qty in intent.quantities])
+
+
+def _uuid_of(intent: Intent, verdict: Verdict) -> UUID:
+    """The verdict's order id; the common case reuses the object that the intent made."""
+    return intent.order_id if verdict.order_id == intent.order_id.bytes else UUID(bytes=verdict.order_id)
