@@ -1,0 +1,31 @@
+"""What travels through the stages: one or several chunks, and what each stage has found out about their records."""
+
+from dataclasses import dataclass, field
+
+from streams.chunks import Chunk
+from streams.core.decide import Answer
+from streams.core.intent import Intent
+from streams.core.stock import Verdict
+from streams.dead_letters import Dead
+
+
+@dataclass(slots=True)
+class Batch:
+    """Chunks that share round trips. `verdicts` and `answers` run parallel to `intents` once their stage is past."""
+
+    chunks: list[Chunk]
+    intents: list[Intent]
+    dead: list[Dead]
+    verdicts: list[Verdict] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.intents) + len(self.dead)
+
+    def absorb(self, other: "Batch") -> None:
+        """Append another batch that has passed no stage but decode; order within each partition is kept."""
+        assert not self.verdicts
+        assert not other.verdicts
+        self.chunks += other.chunks
+        self.intents += other.intents
+        self.dead += other.dead

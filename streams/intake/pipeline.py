@@ -1,0 +1,87 @@
+"""The stages joined: while one batch is announced, the next is persisted, the next but one reserved.
+
+Between stages stand queues of one, so a slow stage holds the ones before it, and at last the fetching of chunks.
+Each stage is one task, so batches stay in order; chunks that wait for reserve together share its round trip.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from streams.chunks import Chunk
+from streams.clock import Clock
+from streams.guard import StockGuard
+from streams.intake.announce import announce
+from streams.intake.batch import Batch
+from streams.intake.decode import decode
+from streams.intake.persist import persist
+from streams.intake.reserve import reserve
+from streams.settings import Settings
+from streams.stores.ledger import Ledger
+from streams.stores.log import Log
+from streams.stores.stock import Stock
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the pipeline works with."""
+
+    stock: Stock
+    ledger: Ledger
+    log: Log
+    clock: Clock
+    settings: Settings
+
+
+class Intake:
+    """Takes chunks; acknowledges each once every one of its records is decided, durable and announced, or buried."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._guard = StockGuard(parts.ledger, max_delay_s=parts.settings.retry_max_delay_s)
+        self._decoded: asyncio.Queue[Batch] = asyncio.Queue(maxsize=4)
+        self._reserved: asyncio.Queue[Batch] = asyncio.Queue(maxsize=1)
+        self._persisted: asyncio.Queue[Batch] = asyncio.Queue(maxsize=1)
+
+    async def take(self, chunk: Chunk) -> None:
+        """Decode a chunk and queue it; waits while the pipeline is full."""
+        await self._decoded.put(decode(chunk))
+
+    async def run(self) -> None:
+        """Work until cancelled. An error that is no outage ends it, with nothing acknowledged that was not done."""
+        async with asyncio.TaskGroup() as stages:
+            stages.create_task(self._reserve(), name="reserve")
+            stages.create_task(self._persist(), name="persist")
+            stages.create_task(self._announce(), name="announce")
+
+    async def _reserve(self) -> None:
+        held_back: Batch | None = None
+        parts = self._parts
+        while True:
+            batch = held_back or await self._decoded.get()
+            held_back = self._merge(batch)
+            await reserve(batch, parts.stock, self._guard, parts.clock, hold_ttl_s=parts.settings.hold_ttl_s)
+            await self._reserved.put(batch)
+
+    def _merge(self, batch: Batch) -> Batch | None:
+        """Add what waits to the batch, up to the limit; returns the first that no longer fits."""
+        limit = self._parts.settings.batch_max_orders
+        while not self._decoded.empty():
+            following = self._decoded.get_nowait()
+            if len(batch) + len(following) > limit:
+                return following
+            batch.absorb(following)
+        return None
+
+    async def _persist(self) -> None:
+        parts = self._parts
+        while True:
+            batch = await self._reserved.get()
+            max_delay_s = parts.settings.retry_max_delay_s
+            await persist(batch, parts.ledger, parts.stock, self._guard, parts.clock, max_delay_s=max_delay_s)
+            await self._persisted.put(batch)
+
+    async def _announce(self) -> None:
+        parts = self._parts
+        while True:
+            batch = await self._persisted.get()
+            await announce(batch, parts.log, parts.clock, max_delay_s=parts.settings.retry_max_delay_s)
