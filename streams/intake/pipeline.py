@@ -5,31 +5,15 @@ Each stage is one task, so batches stay in order; chunks that wait for reserve t
 """
 
 import asyncio
-from dataclasses import dataclass
 
 from streams.chunks import Chunk
-from streams.clock import Clock
 from streams.guard import StockGuard
 from streams.intake.announce import announce
 from streams.intake.batch import Batch
 from streams.intake.decode import decode
 from streams.intake.persist import persist
 from streams.intake.reserve import reserve
-from streams.settings import Settings
-from streams.stores.ledger import Ledger
-from streams.stores.log import Log
-from streams.stores.stock import Stock
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What the pipeline works with."""
-
-    stock: Stock
-    ledger: Ledger
-    log: Log
-    clock: Clock
-    settings: Settings
+from streams.parts import Parts
 
 
 class Intake:

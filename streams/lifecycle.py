@@ -1,0 +1,191 @@
+"""Reports on orders, and holds whose time is up: ask the stock, write the ledger, tell the world.
+
+Chunk-wise like intake. Every step is idempotent, so a chunk that is read again does nothing twice; the announcement
+alone may be repeated, and carries the order's id.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+import msgspec
+
+from streams import dead_letters
+from streams.chunks import Chunk, Record
+from streams.clock import to_datetime, to_ms
+from streams.core import lifecycle
+from streams.core.books import OrderRecord, State, StepResult
+from streams.core.decode import MessageDecoder, Undecodable, instant_out_of_range
+from streams.core.stock import End, Expired
+from streams.dead_letters import Dead
+from streams.guard import StockGuard
+from streams.messages import OrderChanged, Report, ReportType
+from streams.parts import Parts
+from streams.retry import until_available
+from streams.stores.log import Entry
+from streams.topics import CHANGED, REPORTED_DLQ, Topic
+
+_decoder = MessageDecoder(Report)
+_LOST = Undecodable(
+    "hold_lost", "the ledger says held, the stock knows neither hold nor end", fix="run `floodway verify`, then replay"
+)
+_encode = msgspec.json.Encoder().encode
+
+
+class Lifecycle:
+    """Carries orders from their decision on."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._max_delay_s = parts.settings.retry_max_delay_s
+        self._guard = StockGuard(parts.ledger, max_delay_s=self._max_delay_s)
+
+    async def take(self, chunk: Chunk) -> None:
+        """Apply a chunk of reports, in order for each order, and acknowledge it."""
+        reports, dead = _decode(chunk)
+        orders = await self._orders({r.order_id for _, r in reports})
+        known: list[tuple[Record, Report]] = []
+        for record, report in reports:
+            if report.order_id in orders:
+                known.append((record, report))
+            else:
+                why = Undecodable(
+                    "unknown_order", f"no accepted order {report.order_id}", "$.order_id", "send the announced order id"
+                )
+                dead.append(dead_letters.bury(chunk, record, why))
+        for wave in _waves([report for _, report in known]):
+            lost = await self._apply(wave, orders)
+            dead += [dead_letters.bury(chunk, record, _LOST) for record, report in known if report in lost]
+        await self._bury(dead, chunk.partition)
+        chunk.acknowledge()
+
+    async def expire_due(self) -> int:
+        """End the holds that are due, one bounded batch; returns how many were found."""
+        stock, settings = self._parts.stock, self._parts.settings
+        now_ms = self._parts.clock.now_ms()
+        found = await self._guard.call(
+            "expire", lambda epoch: stock.expire_due(epoch, now_ms=now_ms, limit=settings.expiry_batch)
+        )
+        if not found:
+            return 0
+        orders = await self._orders({UUID(bytes=hold.order_id) for hold in found})
+        # A hold that the ledger does not know yet is on its way there: it stays unsettled and comes again.
+        written = [hold for hold in found if UUID(bytes=hold.order_id) in orders]
+        mine = [hold for hold in written if _is_of(hold, orders[UUID(bytes=hold.order_id)])]
+        now = to_datetime(now_ms)
+        outcomes = [lifecycle.expired(hold, orders[UUID(bytes=hold.order_id)], now) for hold in mine]
+        await self._take_steps(outcomes, orders)
+        settled = [hold.order_id for hold in written]
+        await self._guard.call("settle", lambda epoch: stock.settle(epoch, settled))
+        return len(written)
+
+    async def _orders(self, order_ids: Iterable[UUID]) -> dict[UUID, OrderRecord]:
+        ids = list(order_ids)
+        if not ids:
+            return {}
+        return await until_available("orders", lambda: self._parts.ledger.orders(ids), max_delay_s=self._max_delay_s)
+
+    async def _apply(self, wave: Sequence[Report], orders: dict[UUID, OrderRecord]) -> list[Report]:
+        """Apply reports that are on different orders; returns those that the stock could not make sense of."""
+        stock = self._parts.stock
+        payments = [r for r in wave if r.type is ReportType.PAYMENT_SUCCEEDED]
+        cancels = [r for r in wave if r.type is ReportType.ORDER_CANCELLED]
+        ends: dict[UUID, End] = {}
+        if payments:
+            ids = [r.order_id.bytes for r in payments]
+            answers = await self._guard.call("confirm", lambda epoch: stock.confirm(epoch, ids))
+            for report, end in zip(payments, answers, strict=True):
+                ends[report.order_id] = await self._retake_if_late(orders[report.order_id], end)
+        if cancels:
+            ids = [r.order_id.bytes for r in cancels]
+            answers = await self._guard.call("release", lambda epoch: stock.release(epoch, ids))
+            ends.update((r.order_id, end) for r, end in zip(cancels, answers, strict=True))
+        lost = [r for r in wave if ends[r.order_id] is End.UNKNOWN and orders[r.order_id].state is State.HELD]
+        now = to_datetime(self._parts.clock.now_ms())
+        clear = [lifecycle.apply(r, orders[r.order_id], ends[r.order_id], now) for r in wave if r not in lost]
+        await self._take_steps(clear, orders)
+        return lost
+
+    async def _retake_if_late(self, order: OrderRecord, end: End) -> End:
+        pools = lifecycle.late_pools(order, end)
+        if not pools:
+            return end
+        stock, order_id = self._parts.stock, order.order_id.bytes
+        return await self._guard.call("retake", lambda epoch: stock.retake(epoch, order_id, pools, order.quantities))
+
+    async def _take_steps(self, outcomes: Sequence[lifecycle.Outcome], orders: dict[UUID, OrderRecord]) -> None:
+        if not outcomes:
+            return
+        steps = [outcome.step for outcome in outcomes]
+        token, results = await until_available(
+            "steps", lambda: self._parts.ledger.take_steps(steps), max_delay_s=self._max_delay_s
+        )
+        # A repeated step is announced again: whoever took it first may have died before saying so.
+        said = [
+            lifecycle.announcement(outcome, orders[outcome.step.order_id], token)
+            for outcome, result in zip(outcomes, results, strict=True)
+            if result in {StepResult.TAKEN, StepResult.REPEATED}
+        ]
+        await self._announce(said)
+
+    async def _announce(self, changes: Sequence[OrderChanged]) -> None:
+        if not changes:
+            return
+        now_ms = self._parts.clock.now_ms()
+        count = await self._partitions(CHANGED)
+        by_partition: dict[int, list[Entry]] = defaultdict(list)
+        for change in changes:
+            partition = change.order_id.int % count
+            by_partition[partition].append(Entry(str(change.order_id).encode(), _encode(change), now_ms))
+        for partition, entries in by_partition.items():
+            await self._append(CHANGED, partition, entries)
+
+    async def _bury(self, dead: Sequence[Dead], source_partition: int) -> None:
+        if not dead:
+            return
+        now_ms = self._parts.clock.now_ms()
+        partition = source_partition % await self._partitions(REPORTED_DLQ)
+        await self._append(REPORTED_DLQ, partition, [dead_letters.entry(d, failed_at_ms=now_ms) for d in dead])
+
+    async def _partitions(self, topic: Topic) -> int:
+        log = self._parts.log
+        return await until_available("partitions", lambda: log.partitions(topic.name), max_delay_s=self._max_delay_s)
+
+    async def _append(self, topic: Topic, partition: int, entries: Sequence[Entry]) -> None:
+        log = self._parts.log
+        await until_available(
+            "announce", lambda: log.append(topic.name, partition, entries), max_delay_s=self._max_delay_s
+        )
+
+
+def _decode(chunk: Chunk) -> tuple[list[tuple[Record, Report]], list[Dead]]:
+    reports: list[tuple[Record, Report]] = []
+    dead: list[Dead] = []
+    for record in chunk.records:
+        found = _decoder.decode(record.value)
+        if not isinstance(found, Undecodable):
+            wrong = instant_out_of_range(found.occurred_at.timestamp(), "$.occurred_at")
+            if wrong is None:
+                reports.append((record, found))
+                continue
+            found = wrong
+        dead.append(dead_letters.bury(chunk, record, found))
+    return reports, dead
+
+
+def _waves(reports: Sequence[Report]) -> list[list[Report]]:
+    """Split so that no wave has two reports of one order, and each order's reports keep their order."""
+    waves: list[list[Report]] = []
+    depth: dict[UUID, int] = defaultdict(int)
+    for report in reports:
+        at = depth[report.order_id]
+        depth[report.order_id] += 1
+        if at == len(waves):
+            waves.append([])
+        waves[at].append(report)
+    return waves
+
+
+def _is_of(hold: Expired, order: OrderRecord) -> bool:
+    """Whether the hold is the one in the ledger, not a second one taken for a repeat that Redis had forgotten."""
+    return hold.due_ms == to_ms(order.held_until)
