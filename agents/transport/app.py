@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import faust
+import uvloop
 from yarl import URL
 
 from agents.transport.failure import StopWorkerSupervisor
@@ -82,16 +83,8 @@ def chunk_topic(app: ChunkApp, name: str, **options: Any) -> Any:
 
 
 def run_worker(app: ChunkApp, *, loglevel: str = "WARNING", **worker_options: Any) -> NoReturn:
-    """Run the app until it is told to stop (SIGTERM, SIGINT) or fails, and exit: 0 stopped, 1 failed.
-
-    uvloop drives it where that is installed.
-    """
-    try:
-        import uvloop
-    except ImportError:
-        pass
-    else:
-        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # by policy: the consumer's thread makes its own loop
+    """Run the app on uvloop until it is told to stop (SIGTERM, SIGINT) or fails, and exit: 0 stopped, 1 failed."""
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # by policy: the consumer's thread makes its own loop
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     options: Mapping[str, Any] = {"quiet": True, "loglevel": loglevel, "loop": loop, **worker_options}

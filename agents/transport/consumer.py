@@ -46,7 +46,7 @@ class ChunkConsumer(AIOKafkaConsumer):
         self.offsets = OffsetTracker()
         self.stats = TransportStats()
         self._inflight: dict[Ticket, ChunkMessage] = {}
-        self._held: dict[TP, Fetched] = {}  # fetched just before their partition was paused; handed over when it resumes
+        self._held: dict[TP, Fetched] = {}  # fetched just before a pause; handed over after it
         self._served: dict[TP, int] = {}  # per partition, the number of the hand-over that served it last
         self._request: FetchRequest | None = None
         self._room = asyncio.Event()
@@ -201,7 +201,12 @@ class ChunkConsumer(AIOKafkaConsumer):
             self._settled.clear()
             async with _at_most(deadline - monotonic()):
                 await self._settled.wait()
+        await self.commit_now()
+
+    async def commit_now(self) -> None:
+        """Commit all that is acknowledged at this moment, for `commit_timeout_s` at most."""
         async with _at_most(self.settings.commit_timeout_s):
+            await self.maybe_wait_for_commit_to_finish()  # or ours would do nothing, and leave out the latest
             await self.commit()
 
     async def wait_empty(self) -> None:
@@ -211,8 +216,7 @@ class ChunkConsumer(AIOKafkaConsumer):
     async def on_stop(self) -> None:
         """Commit for the last time. After a crash the consumer's thread is gone already, and there is no commit."""
         if not self.crashed:
-            async with _at_most(self.settings.commit_timeout_s):
-                await self.commit()
+            await self.commit_now()
         self.transport._topic_waiters.clear()
 
     # --- flow, pause, rebalance --------------------------------------------------------------------------------------

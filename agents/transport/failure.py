@@ -1,6 +1,5 @@
 """What happens when an agent's body ends in an exception: the process stops, and the chunk comes again."""
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,8 +32,7 @@ class StopWorkerSupervisor(SupervisorStrategy):
         await self.crash(reason)
 
     async def _commit_acknowledged(self, service: Any) -> None:
-        consumer = service.agent.app.consumer
         try:
-            await asyncio.wait_for(consumer.commit(), consumer.settings.commit_timeout_s)
+            await service.agent.app.consumer.commit_now()
         except Exception as exc:
             self.log.warning("No last commit before stopping, acknowledged chunks come again: %r", exc)

@@ -18,7 +18,7 @@ from faust.types.tuples import TP
 from agents.transport.chunk import Record
 from agents.transport.settings import TransportSettings
 
-IDLE_FETCH_S = 1.0  # a fetch that finds nothing returns after this; it is woken earlier when more partitions may be read
+IDLE_FETCH_S = 1.0  # a fetch that finds nothing returns after this, or when it is woken to read more partitions
 
 
 @dataclass(slots=True, eq=False)
@@ -62,6 +62,10 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
             setattr(consumer, f"_{name}", getattr(settings, name))
         return consumer
 
+    def _stopped_set(self) -> None:
+        if not self.thread_loop.is_closed():  # after a crash the thread may have ended before it is told to
+            super()._stopped_set()
+
     def wake(self, request: FetchRequest) -> None:
         """Cut the wait of a fetch short, from the main thread."""
         if not self.thread_loop.is_closed():
@@ -92,6 +96,7 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
     async def _take(self, consumer: Any, request: FetchRequest) -> list[Fetched]:
         fetched: list[Fetched] = []
         fetcher = consumer._fetcher
+        most = self.consumer.settings.chunk_max_records
         for tp in request.partitions:
             if consumer._closed or fetcher._closed:
                 raise ConsumerStoppedError
@@ -99,7 +104,7 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
             # seek, which runs in this thread too, cannot come between.
             if request.void or fetcher._subscriptions.reassignment_in_progress:
                 break
-            drained = await fetcher.fetched_records({tp}, timeout=0, max_records=self.consumer.settings.chunk_max_records)
+            drained = await fetcher.fetched_records({tp}, timeout=0, max_records=most)
             for records in drained.values():
                 fetched.append(Fetched(tp, records, consumer.highwater(TopicPartition(*tp))))
             if len(fetched) >= request.max_chunks:
