@@ -1,0 +1,196 @@
+"""What a data directory remembers of its stack: who runs it, where it listens, which processes it has.
+
+`stack.json` tells other processes, and the next start. The lock is the truth about who may write: the kernel drops it
+with its holder, however that dies.
+"""
+
+import fcntl
+import json
+import os
+import random
+import socket
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from infra.embedded.addresses import HOST, Addresses, Part
+from infra.embedded.children import kill_pid, started_at
+from streams.errors import StackError
+
+# Below the range that Linux hands out to outgoing connections (32768 and up), so that none can take a port
+# between our choice and the server's bind.
+PORT_MIN, PORT_MAX = 20_000, 29_999
+PORT_TRIES_MAX = 200
+# Longer than PostgreSQL takes for its own immediate shutdown, which gives its processes 5 s.
+LEFTOVER_WAIT_S = 7.0
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process and when it began: together they name it for good, a process id alone is used again."""
+
+    pid: int
+    started: str
+
+    @classmethod
+    def of(cls, pid: int) -> "Process | None":
+        """The living process `pid`, or None."""
+        started = started_at(pid)
+        return cls(pid, started) if started is not None else None
+
+    def is_alive(self) -> bool:
+        """Whether this very process still runs."""
+        return started_at(self.pid) == self.started
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where everything lies in a data directory."""
+
+    data_dir: Path
+
+    @property
+    def state_path(self) -> Path:
+        """The addresses and processes, as JSON."""
+        return self.data_dir / "stack.json"
+
+    @property
+    def lock_path(self) -> Path:
+        """Locked while a stack lives here; holds the process id of its owner."""
+        return self.data_dir / "lock"
+
+    def log_path(self, part: Part) -> Path:
+        """What `part` says; the end of what it said in the run before stands beside it with `.1`."""
+        return self.data_dir / "logs" / f"{part}.log"
+
+    def part_dir(self, part: Part) -> Path:
+        """The data of `part`."""
+        return self.data_dir / part
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The content of `stack.json`. Without an owner the stack is down; the ports are kept for the next start."""
+
+    ports: dict[Part, int]
+    owner: Process | None = None
+    children: dict[Part, Process] = field(default_factory=dict)
+
+    def write(self, layout: Layout) -> None:
+        """Replace the file in one step, so that a reader never sees half of it."""
+        document = {
+            "owner": _as_json(self.owner),
+            "ports": dict(self.ports),
+            "children": {part: _as_json(child) for part, child in self.children.items()},
+            "environment": Addresses.of_ports(self.ports).environment(),
+        }
+        beside = layout.state_path.with_suffix(".json.new")
+        beside.write_text(json.dumps(document, indent=2) + "\n")
+        beside.replace(layout.state_path)
+
+    @classmethod
+    def read(cls, layout: Layout) -> "State | None":
+        """The state, or None when there is none or it makes no sense."""
+        try:
+            document = json.loads(layout.state_path.read_text())
+            return cls(
+                ports={part: int(document["ports"][part]) for part in Part},
+                owner=Process(**document["owner"]) if document["owner"] else None,
+                children={Part(part): Process(**child) for part, child in document["children"].items()},
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def end_leftovers(self) -> None:
+        """Wait for children of a killed owner, which are dying already; kill what is still there after that."""
+        deadline = time.monotonic() + LEFTOVER_WAIT_S
+        for child in self.children.values():
+            while child.is_alive() and time.monotonic() < deadline:
+                time.sleep(0.02)
+            kill_pid(child.pid, child.started)
+
+
+def _as_json(process: Process | None) -> dict[str, int | str] | None:
+    return {"pid": process.pid, "started": process.started} if process else None
+
+
+def running(data_dir: Path) -> Addresses | None:
+    """Where the stack of `data_dir` listens; None when none is up, also when its owner was killed."""
+    state = State.read(Layout(data_dir.resolve()))
+    if state is None or state.owner is None or not state.owner.is_alive():
+        return None
+    return Addresses.of_ports(state.ports)
+
+
+def owner_pid(data_dir: Path) -> int | None:
+    """The process that holds the data directory, ready or still starting; None when none does."""
+    try:
+        with Layout(data_dir.resolve()).lock_path.open("r") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return None
+    except FileNotFoundError:
+        return None
+    except BlockingIOError:
+        text = Layout(data_dir.resolve()).lock_path.read_text().strip()
+        return int(text) if text.isdecimal() else 0
+
+
+def lock(layout: Layout) -> IO[str]:
+    """Take the data directory for this process until the returned file is closed.
+
+    Raises `StackError` when another process has it, or when it belongs to another user.
+    """
+    try:
+        layout.data_dir.mkdir(parents=True, exist_ok=True)
+        file = layout.lock_path.open("a+")
+    except PermissionError as error:
+        raise StackError(
+            f"{layout.data_dir} cannot be written ({error.strerror}). If another user ran the stack there, go on as "
+            "that user, or give another directory with --data-dir."
+        ) from error
+    try:
+        # `owner_pid` holds a shared lock for an instant: that must not look like another stack.
+        for _ in range(5):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.02)
+        else:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip()
+        file.close()
+        raise StackError(
+            f"{layout.data_dir} is in use by the stack of process {holder}. Use that one (`floodway up` prints its "
+            "addresses), end it with Ctrl-C, or give another directory with --data-dir."
+        ) from None
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file
+
+
+def choose_ports(wanted: Mapping[Part, int]) -> dict[Part, int]:
+    """A free port for each part, the wanted one where it is free. Raises `StackError` when there are none."""
+    with ExitStack() as held:  # all at once, so that no two parts get the same one
+        return {part: _free_port(wanted.get(part), held) for part in Part}
+
+
+def _free_port(wanted: int | None, held: ExitStack) -> int:
+    tries = [random.randint(PORT_MIN, PORT_MAX) for _ in range(PORT_TRIES_MAX)]  # noqa: S311  # no secret
+    for port in [wanted, *tries] if wanted else tries:
+        line = held.enter_context(socket.socket())
+        # As the servers do: a port in TIME_WAIT is free.
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            line.bind((HOST, port))
+            line.listen()
+        except OSError:
+            continue
+        return port
+    raise StackError(f"No free port between {PORT_MIN} and {PORT_MAX} on {HOST}. Stop what listens there, then retry.")
