@@ -1,0 +1,101 @@
+"""Worker processes by role, each one Faust agent around the stages.
+
+`intake` decides submissions. `lifecycle` applies reports, and keeps time: expires holds, finishes promotions.
+
+An agent's parts and background tasks live in one task group with its reading loop: whatever fails ends the body, and
+the transport stops the worker with nothing acknowledged that was not done. A supervisor starts it again.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any, NoReturn
+
+from agents.bootstrap import close, connect
+from agents.transport import ChunkApp, TransportSettings, chunk_app, chunk_topic, run_worker
+from streams.intake.pipeline import Intake
+from streams.lifecycle import Lifecycle
+from streams.parts import Parts
+from streams.promotions import advance_promotions
+from streams.retry import until_available
+from streams.settings import Settings
+from streams.topics import REPORTED, SUBMITTED
+
+ROLES = ("intake", "lifecycle")
+
+
+def group(role: str) -> str:
+    """Consumer group of a role."""
+    return f"floodway-{role}"
+
+
+def run(role: str, settings: Settings) -> NoReturn:
+    """Run a worker of this role until it is told to stop, and exit: 0 when stopped, 1 when something failed."""
+    make = {"intake": intake_app, "lifecycle": lifecycle_app}[role]
+    run_worker(make(settings), loglevel=settings.log_level)
+
+
+def intake_app(settings: Settings) -> ChunkApp:
+    """Reads submissions and hands each chunk to the stages, which acknowledge it."""
+    app = _app("intake", settings)
+
+    async def intake(stream: Any) -> None:
+        async with _parts(settings) as parts, asyncio.TaskGroup() as tasks:
+            stages = Intake(parts)
+            work = tasks.create_task(stages.run(), name="stages")
+            async for event in stream.noack().events():
+                await stages.take(event.value)
+            work.cancel()
+
+    app.agent(chunk_topic(app, SUBMITTED.name), name="intake")(intake)
+    return app
+
+
+def lifecycle_app(settings: Settings) -> ChunkApp:
+    """Reads reports; beside that looks through holds and promotions at short intervals."""
+    app = _app("lifecycle", settings)
+
+    async def lifecycle(stream: Any) -> None:
+        async with _parts(settings) as parts, asyncio.TaskGroup() as tasks:
+            orders = Lifecycle(parts)
+            work = tasks.create_task(_keep(orders, parts), name="keeper")
+            async for event in stream.noack().events():
+                await orders.take(event.value)
+            work.cancel()
+
+    app.agent(chunk_topic(app, REPORTED.name), name="lifecycle")(lifecycle)
+    return app
+
+
+async def _keep(orders: Lifecycle, parts: Parts) -> None:
+    """End what time has ended: promotions past their window, holds past their deadline."""
+    settings = parts.settings
+    while True:
+        await until_available("promotions", lambda: advance_promotions(parts), max_delay_s=settings.retry_max_delay_s)
+        ended = await orders.expire_due()
+        if ended < settings.expiry_batch:
+            await asyncio.sleep(settings.expiry_interval_s)
+
+
+@contextlib.asynccontextmanager
+async def _parts(settings: Settings) -> AsyncIterator[Parts]:
+    parts = await until_available("connect", lambda: connect(settings), max_delay_s=settings.retry_max_delay_s)
+    try:
+        yield parts
+    finally:
+        await close(parts)
+
+
+def _app(role: str, settings: Settings) -> ChunkApp:
+    transport = TransportSettings(
+        chunk_max_records=settings.chunk_max_records,
+        max_inflight_records=max(20_000, 4 * settings.chunk_max_records),
+        fetch_max_wait_ms=settings.fetch_max_wait_ms,
+    )
+    return chunk_app(
+        group(role),
+        settings.kafka_bootstrap,
+        commit_interval_s=settings.commit_interval_s,
+        session_timeout_s=settings.session_timeout_s,
+        transport=transport,
+    )

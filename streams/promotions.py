@@ -1,0 +1,119 @@
+"""Promotions from opening to sweep.
+
+What was asked for is written first, then done in the stock, then booked; whoever finds a promotion half-way carries
+it on. Each step is idempotent, so a crash anywhere leaves nothing that the next look does not finish.
+"""
+
+from streams.clock import to_datetime
+from streams.core.books import Action, Movement, PromotionRecord, PromotionState
+from streams.core.stock import MAIN, Promotion, promo_pool
+from streams.errors import Fenced, Refused, UnknownThing
+from streams.parts import Parts
+
+
+async def open_promotion(parts: Parts, promotion: Promotion) -> None:
+    """Set the quota aside and open the promotion. Repeating the same is harmless.
+
+    Raises `Refused` when the name is taken by another promotion, or main has too little of a SKU; then nothing moved.
+    """
+    _check(promotion)
+    found = await _find(parts, promotion.promotion_id)
+    if found is not None and (found.state is not PromotionState.FAILED) and found.promotion != promotion:
+        raise Refused(
+            f"Promotion {promotion.promotion_id} exists with other terms ({found.state.value}); choose another name."
+        )
+    if found is not None and found.state in {PromotionState.CLOSING, PromotionState.CLOSED}:
+        raise Refused(f"Promotion {promotion.promotion_id} is {found.state.value}; choose another name.")
+    if found is None or found.state is PromotionState.FAILED:
+        await parts.ledger.save_promotion(PromotionRecord(promotion, PromotionState.OPENING))
+    short = await _open(parts, promotion)
+    if short:
+        lacking = ", ".join(f"{sku} (short of {qty})" for sku, qty in short[:5])
+        raise Refused(f"Main has too little for promotion {promotion.promotion_id}: {lacking}. Nothing was moved.")
+
+
+async def close_promotion(parts: Parts, promotion_id: str) -> list[tuple[str, int]]:
+    """Close a promotion and sweep its free units back to main; returns SKU and units swept. Repeatable."""
+    found = await _find(parts, promotion_id)
+    if found is None or found.state is PromotionState.FAILED:
+        raise UnknownThing(f"There is no promotion {promotion_id}; `floodway promo show` lists them.")
+    if found.state is PromotionState.OPENING:
+        await _open(parts, found.promotion)
+    if found.state is not PromotionState.CLOSED:
+        await parts.ledger.save_promotion(PromotionRecord(found.promotion, PromotionState.CLOSING))
+    return await _close(parts, found.promotion)
+
+
+async def advance_promotions(parts: Parts) -> int:
+    """Finish what was begun and close what has run out; returns how many promotions moved on."""
+    unfinished = await parts.ledger.promotions(PromotionState.OPENING, PromotionState.OPEN, PromotionState.CLOSING)
+    now_ms, moved = parts.clock.now_ms(), 0
+    for record in unfinished:
+        promotion = record.promotion
+        if record.state is PromotionState.OPENING:
+            await _open(parts, promotion)
+        elif record.state is PromotionState.CLOSING or promotion.closes_at_ms <= now_ms:
+            await close_promotion(parts, promotion.promotion_id)
+        else:
+            continue
+        moved += 1
+    return moved
+
+
+async def _open(parts: Parts, promotion: Promotion) -> list[tuple[str, int]]:
+    short = await parts.stock.open_promotion(await _epoch(parts), promotion)
+    if short:
+        await parts.ledger.save_promotion(PromotionRecord(promotion, PromotionState.FAILED))
+        return short
+    movements = _transfers(parts, promotion, Action.OPEN, promotion.quota, into_promotion=True)
+    await parts.ledger.save_promotion(PromotionRecord(promotion, PromotionState.OPEN), movements)
+    return []
+
+
+async def _close(parts: Parts, promotion: Promotion) -> list[tuple[str, int]]:
+    swept = await parts.stock.close_promotion(await _epoch(parts), promotion.promotion_id)
+    movements = _transfers(parts, promotion, Action.SWEEP, swept, into_promotion=False)
+    await parts.ledger.save_promotion(PromotionRecord(promotion, PromotionState.CLOSED), movements)
+    return swept
+
+
+def _transfers(
+    parts: Parts,
+    promotion: Promotion,
+    action: Action,
+    quantities: "tuple[tuple[str, int], ...] | list[tuple[str, int]]",
+    *,
+    into_promotion: bool,
+) -> list[Movement]:
+    pool = promo_pool(promotion.promotion_id)
+    source, target = (MAIN, pool) if into_promotion else (pool, MAIN)
+    at = to_datetime(parts.clock.now_ms())
+    return [
+        Movement(pool, action, sku, where, sign * qty, 0, 0, at)
+        for sku, qty in quantities
+        if qty
+        for where, sign in ((source, -1), (target, +1))
+    ]
+
+
+async def _find(parts: Parts, promotion_id: str) -> PromotionRecord | None:
+    records = await parts.ledger.promotions()
+    return next((r for r in records if r.promotion.promotion_id == promotion_id), None)
+
+
+async def _epoch(parts: Parts) -> int:
+    epoch = await parts.ledger.epoch()
+    if epoch is None:
+        raise Fenced("The ledger has issued no epoch yet; run `floodway init`.")
+    return epoch
+
+
+def _check(promotion: Promotion) -> None:
+    if promotion.opens_at_ms >= promotion.closes_at_ms:
+        raise Refused(f"Promotion {promotion.promotion_id} would close before it opens; give a later --closes.")
+    if not promotion.quota:
+        raise Refused(f"Promotion {promotion.promotion_id} has no SKUs; give at least one --quota SKU=UNITS.")
+    if len({sku for sku, _ in promotion.quota}) != len(promotion.quota):
+        raise Refused(f"Promotion {promotion.promotion_id} names a SKU twice; give one quota a SKU.")
+    if any(qty <= 0 for _, qty in promotion.quota) or promotion.buyer_limit < 0:
+        raise Refused(f"Promotion {promotion.promotion_id} has a quota or limit below zero.")

@@ -1,0 +1,44 @@
+"""Goods in: booked in the ledger first, then put on the shelf in Redis; repeatable by reference."""
+
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
+from streams.clock import to_datetime
+from streams.core.books import Action, Movement
+from streams.core.stock import MAIN
+from streams.errors import Fenced, Refused
+from streams.parts import Parts
+
+SLICE = 1_000
+"""SKUs booked and shelved at a time."""
+
+
+async def receive(parts: Parts, ref: str, items: Iterable[tuple[str, int]]) -> tuple[int, int]:
+    """Add units to main under a reference; returns (SKUs, units) newly added, (0, 0) when `ref` was done before.
+
+    Repeated SKUs add up. After a crash, the same call with the same items finishes what was begun.
+    """
+    added_up: dict[str, int] = {}
+    for sku, qty in items:
+        if qty < 0:
+            raise Refused(f"SKU {sku}: {qty} units cannot be received; give 0 (known, none there) or more.")
+        added_up[sku] = added_up.get(sku, 0) + qty
+    epoch = await parts.ledger.epoch()
+    if epoch is None:
+        raise Fenced("The ledger has issued no epoch yet; run `floodway init`.")
+    rest = iter(sorted(added_up.items()))
+    skus = units = number = 0
+    while some := list(islice(rest, SLICE)):
+        if await _receive_slice(parts, epoch, f"{ref}#{number}", some):
+            skus += len(some)
+            units += sum(qty for _, qty in some)
+        number += 1
+    return skus, units
+
+
+async def _receive_slice(parts: Parts, epoch: int, ref: str, items: Sequence[tuple[str, int]]) -> bool:
+    at = to_datetime(parts.clock.now_ms())
+    booked = [Movement(ref, Action.RECEIVE, sku, MAIN, qty, 0, 0, at) for sku, qty in items if qty]
+    if booked:
+        await parts.ledger.record_movements(booked)
+    return await parts.stock.receive(epoch, ref, items)

@@ -1,0 +1,60 @@
+"""Turns every way in which Postgres can fail to answer into `LedgerUnavailable`, with its cause.
+
+An outage is what may go away by itself: a broken connection, a server that starts, stops, is full or turned read-only,
+a lock or statement that took too long, a transaction that lost against another, a schema that is not there yet.
+Anything else (a violated constraint, wrong SQL) is a fault of ours and passes through as it is.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg
+
+from streams.errors import LedgerUnavailable
+
+OUTAGES: tuple[type[BaseException], ...] = (
+    OSError,  # TimeoutError is one too
+    asyncpg.PostgresConnectionError,  # class 08
+    asyncpg.OperatorInterventionError,  # class 57: shutdown, crash, starting up, cancelled by statement_timeout
+    asyncpg.InsufficientResourcesError,  # class 53: too many connections, disk full, out of memory
+    asyncpg.TransactionRollbackError,  # class 40: deadlock, serialization, unknown completion
+    asyncpg.PostgresSystemError,  # class 58: the server's disk failed
+    asyncpg.ReadOnlySQLTransactionError,  # a primary that became a standby
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.TransactionTimeoutError,
+    asyncpg.LockNotAvailableError,  # lock_timeout
+    asyncpg.ObjectInUseError,
+    asyncpg.InvalidAuthorizationSpecificationError,  # class 28: turned away, as while roles are rotated
+    asyncpg.InvalidCatalogNameError,  # the database is not there (yet)
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedColumnError,
+    asyncpg.InternalClientError,  # asyncpg lost track of the protocol: the connection is gone
+)
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether an error means that Postgres did not answer, rather than that we asked something wrong."""
+    if isinstance(error, asyncpg.InterfaceError):
+        # What asyncpg raises for closed connections and pools; its DataError, a value that does not fit, is ours.
+        return not isinstance(error, asyncpg.exceptions.DataError)
+    return isinstance(error, OUTAGES)
+
+
+def _advice(error: BaseException) -> str:
+    if isinstance(error, asyncpg.UndefinedTableError | asyncpg.UndefinedColumnError):
+        return "the schema is not up to date, run the migrations"
+    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError | asyncpg.InvalidCatalogNameError):
+        return "check user, password and database in FLOODWAY_POSTGRES_DSN"
+    return "try again, and check that the server is up"
+
+
+@contextmanager
+def outages() -> Iterator[None]:
+    """Raise `LedgerUnavailable` for an outage inside, with the outage as its cause."""
+    try:
+        yield
+    except Exception as error:
+        if not is_outage(error):
+            raise
+        text = str(error) or type(error).__name__
+        raise LedgerUnavailable(f"Postgres did not answer ({text}); {_advice(error)}.") from error

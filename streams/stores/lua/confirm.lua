@@ -1,0 +1,46 @@
+#!lua
+-- confirm: Turns holds into sold units.
+-- KEYS[1] meta: epoch, generation
+-- KEYS[2] held: units by `sku|pool`
+-- KEYS[3] sold: units by `sku|pool`
+-- KEYS[4] holds: live holds by order id
+-- KEYS[5] ended:0: ends of holds, one generation
+-- KEYS[6] ended:1: ends of holds, the other generation
+-- ARGV[1] epoch: the ledger's
+-- ARGV[2] ids: msgpack list of order ids
+-- RETURNS: one letter per order id: CONFIRMED, the end that came first, or UNKNOWN.
+-- CODES: CONFIRMED=c UNKNOWN=?
+
+local META, HELD, SOLD, HOLDS, ENDED_0, ENDED_1 = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local CONFIRMED, UNKNOWN = 'c', '?'
+
+-- INCLUDE: epoch
+-- INCLUDE: slices
+-- INCLUDE: accounts
+-- INCLUDE: ends
+-- INCLUDE: holds
+
+local ids = cmsgpack.unpack(ARGV[2])
+local holds, ends = hmget(HOLDS, ids), ends_of(ids)
+local held_change, sold_change, confirmed, ended, letters, done = {}, {}, {}, {}, {}, {}
+for i = 1, #ids do
+  local id = ids[i]
+  if holds[i] and not done[id] then
+    for field, text in hold_lines(holds[i]) do
+      local units = tonumber(text)
+      add(held_change, field, -units)
+      add(sold_change, field, units)
+    end
+    done[id] = true
+    confirmed[#confirmed + 1] = id
+    ended[#ended + 1], ended[#ended + 2] = id, CONFIRMED
+  end
+  letters[i] = done[id] and CONFIRMED or string.sub(ends[i] or UNKNOWN, 1, 1)
+end
+
+local held, sold = changed(HELD, held_change), changed(SOLD, sold_change)
+in_slices('HSET', HELD, held)
+in_slices('HSET', SOLD, sold)
+in_slices('HDEL', HOLDS, confirmed)
+in_slices('HSET', ended_now, ended)
+return table.concat(letters)

@@ -1,0 +1,17 @@
+-- Changes are added up first and written last, so that an error found on the way leaves nothing half done.
+local function add(deltas, field, units)
+  deltas[field] = (deltas[field] or 0) + units
+end
+
+-- The new values of the changed fields of a hash, as a list of field, value, …
+local function changed(key, deltas)
+  local fields, pairs_ = {}, {}
+  for field in pairs(deltas) do fields[#fields + 1] = field end
+  local values = hmget(key, fields)
+  for i = 1, #fields do
+    local units = tonumber(values[i] or 0) + deltas[fields[i]]
+    if units < 0 then error('CORRUPT less than nothing of ' .. fields[i] .. ' in ' .. key) end
+    pairs_[2 * i - 1], pairs_[2 * i] = fields[i], units
+  end
+  return pairs_
+end

@@ -1,0 +1,13 @@
+-- A hold is: decided_at_ms and due_ms (8 bytes each, big-endian), owner, and "\n" field "\n" units for each line.
+-- Its owner is `promotion|buyer`, empty for a hold on main. Names have no control characters (streams/messages.py).
+local function hold_due_ms(hold)
+  return (struct.unpack('>I8', hold, 9))
+end
+
+local function hold_owner(hold)
+  return string.sub(hold, 17, string.find(hold, '\n', 17, true) - 1)
+end
+
+local function hold_lines(hold)
+  return string.gmatch(string.sub(hold, string.find(hold, '\n', 17, true)), '\n([^\n]+)\n(%d+)')
+end

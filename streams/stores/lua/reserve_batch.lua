@@ -1,0 +1,189 @@
+#!lua
+-- reserve_batch: Decides submissions in order, all lines or none, and remembers each decision beside its key.
+-- KEYS[1] meta: epoch, generation, rotate_at_ms
+-- KEYS[2] free: units by `sku|pool`
+-- KEYS[3] held: units by `sku|pool`
+-- KEYS[4] seen:0: decisions by idempotency key, one generation
+-- KEYS[5] seen:1: decisions by idempotency key, the other generation
+-- KEYS[6] holds: live holds by order id
+-- KEYS[7] due: one member per batch, its deadline and the ids it accepted; score is the deadline
+-- KEYS[8] promos: promotions by id
+-- KEYS[9] bought: units by `promotion|buyer`
+-- KEYS[10] ended:0: ends of holds, rotated here
+-- KEYS[11] ended:1: ends of holds, rotated here
+-- ARGV[1] epoch: the ledger's
+-- ARGV[2] now_ms: milliseconds since 1970
+-- ARGV[3] retention_ms: how long a decision is remembered at least
+-- ARGV[4] batch: msgpack map of columns, see streams/stores/stock_codec.py
+-- RETURNS: one byte per submission, its code, REPLAY or CONFLICT; then 41 bytes for each of the latter two, in order:
+-- RETURNS: the first decision's code, fingerprint (8), order id (16), decided_at_ms (8), held_until_ms (8).
+-- CODES: ACCEPTED=0 OUT_OF_STOCK=1 UNKNOWN_SKU=2 UNKNOWN_PROMOTION=3 PROMOTION_NOT_OPEN=4 PROMOTION_CLOSED=5
+-- CODES: NOT_IN_PROMOTION=6 BUYER_LIMIT=7 REPLAY=8 CONFLICT=9
+
+local META, FREE, HELD, SEEN_0, SEEN_1, HOLDS = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local DUE, PROMOS, BOUGHT, ENDED_0, ENDED_1 = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
+local ACCEPTED, OUT_OF_STOCK, UNKNOWN_SKU, UNKNOWN_PROMOTION, PROMOTION_NOT_OPEN = 0, 1, 2, 3, 4
+local PROMOTION_CLOSED, NOT_IN_PROMOTION, BUYER_LIMIT, REPLAY, CONFLICT = 5, 6, 7, 8, 9
+
+-- INCLUDE: epoch
+-- INCLUDE: slices
+-- INCLUDE: promotions
+-- INCLUDE: rotation
+
+local now_ms = tonumber(ARGV[2])
+local batch = cmsgpack.unpack(ARGV[4])
+local keys, prints, ids = batch.keys, batch.prints, batch.ids
+local fields, line_field, line_units, line_end = batch.fields, batch.line_field, batch.line_units, batch.line_end
+local promotion_of, owners, owner_of = batch.promotion_of, batch.owners, batch.owner_of
+local accepted_times, refused_times = batch.accepted_times, batch.refused_times
+local count = #keys
+local one_line = #line_end == 0
+local with_promotions = #promotion_of > 0
+-- A key or an order id stands in this batch twice: only then is it worth remembering them on the way.
+local tangled = batch.tangled
+
+rotate(now_ms, tonumber(ARGV[3]))
+local seen_now, seen_before = SEEN_0, SEEN_1
+if redis.call('HGET', META, 'generation') == '1' then seen_now, seen_before = SEEN_1, SEEN_0 end
+
+-- Everything is read before anything is decided, and decided before anything is written.
+local seen = hmget(seen_now, keys)
+if redis.call('EXISTS', seen_before) == 1 then
+  local before = hmget(seen_before, keys)
+  for i = 1, count do seen[i] = seen[i] or before[i] end
+end
+local holds = hmget(HOLDS, ids)
+local free = hmget(FREE, fields)
+for f = 1, #fields do free[f] = free[f] and tonumber(free[f]) end
+local bought = hmget(BOUGHT, owners)
+for o = 1, #owners do bought[o] = tonumber(bought[o] or 0) end
+
+local limits, refusals = {}, {}
+for p = 1, #batch.promotions do
+  local promotion = promotion_named(batch.promotions[p])
+  limits[p] = promotion and promotion[3] or 0
+  if not promotion then
+    refusals[p] = UNKNOWN_PROMOTION
+  elseif promotion[4] == 1 or now_ms >= promotion[2] then
+    refusals[p] = PROMOTION_CLOSED
+  elseif now_ms < promotion[1] then
+    refusals[p] = PROMOTION_NOT_OPEN
+  end
+end
+
+local taken, bought_changed = {}, {}
+
+-- Takes what lines `from` to `to` ask for, or nothing. The same field on several lines adds up, as each line takes
+-- from what the last one left.
+local function take(from, to)
+  local short = false
+  for line = from, to do
+    local field = line_field[line]
+    local left = free[field] - line_units[line]
+    free[field] = left
+    if left < 0 then short = true end
+  end
+  for line = from, to do
+    local field = line_field[line]
+    if short then
+      free[field] = free[field] + line_units[line]
+    else
+      taken[field] = (taken[field] or 0) + line_units[line]
+    end
+  end
+  return not short
+end
+
+local function decide(i, from, to)
+  local p = with_promotions and promotion_of[i] or 0
+  if refusals[p] then return refusals[p] end
+  local units = 0
+  for line = from, to do
+    if not free[line_field[line]] then return p > 0 and NOT_IN_PROMOTION or UNKNOWN_SKU end
+    units = units + line_units[line]
+  end
+  local limited = p > 0 and limits[p] > 0 and owner_of[i]
+  if limited and bought[limited] + units > limits[p] then return BUYER_LIMIT end
+  if not take(from, to) then return OUT_OF_STOCK end
+  if limited then
+    bought[limited] = bought[limited] + units
+    bought_changed[limited] = true
+  end
+  return ACCEPTED
+end
+
+local function hold_of(i, from, to)
+  local owner = with_promotions and promotion_of[i] > 0 and owners[owner_of[i]] or ''
+  local hold = accepted_times .. owner .. '\n' .. fields[line_field[from]] .. '\n' .. line_units[from]
+  for line = from + 1, to do
+    hold = hold .. '\n' .. fields[line_field[line]] .. '\n' .. line_units[line]
+  end
+  return hold
+end
+
+local BYTE = {}
+for code = ACCEPTED, CONFLICT do BYTE[code] = string.char(code) end
+local answers, memos, seen_pairs, hold_pairs, held_ids = {}, {}, {}, {}, {}
+local seen_count, held_count = 0, 0
+local memo_by_key, hold_by_id = {}, {}
+
+local from = 1
+for i = 1, count do
+  local to = one_line and i or line_end[i]
+  local key, id = keys[i], ids[i]
+  local memo = seen[i] or tangled and memo_by_key[key]
+  if memo then
+    answers[i] = BYTE[string.sub(memo, 2, 9) == prints[i] and REPLAY or CONFLICT]
+    memos[#memos + 1] = memo
+  else
+    local hold = holds[i] or tangled and hold_by_id[id]
+    if hold then
+      -- The key is forgotten but the hold lives: it is the first decision, and taking again would lose its units.
+      memo = BYTE[ACCEPTED] .. prints[i] .. id .. string.sub(hold, 1, 16)
+      answers[i] = BYTE[REPLAY]
+      memos[#memos + 1] = memo
+    else
+      local code = decide(i, from, to)
+      if code == ACCEPTED then
+        hold = hold_of(i, from, to)
+        held_count = held_count + 1
+        held_ids[held_count] = id
+        hold_pairs[2 * held_count - 1], hold_pairs[2 * held_count] = id, hold
+        memo = BYTE[ACCEPTED] .. prints[i] .. id .. accepted_times
+      else
+        memo = BYTE[code] .. prints[i] .. id .. refused_times
+      end
+      answers[i] = BYTE[code]
+      if tangled then hold_by_id[id] = hold end
+    end
+    seen_count = seen_count + 1
+    seen_pairs[2 * seen_count - 1], seen_pairs[2 * seen_count] = key, memo
+    if tangled then memo_by_key[key] = memo end
+  end
+  from = to + 1
+end
+
+local touched, free_pairs, held_pairs, bought_pairs = {}, {}, {}, {}
+for f in pairs(taken) do touched[#touched + 1] = f end
+for t = 1, #touched do held_pairs[t] = fields[touched[t]] end
+local held = hmget(HELD, held_pairs)
+for t = 1, #touched do
+  local f = touched[t]
+  free_pairs[2 * t - 1], free_pairs[2 * t] = fields[f], free[f]
+  held_pairs[2 * t - 1], held_pairs[2 * t] = fields[f], tonumber(held[t] or 0) + taken[f]
+end
+for o in pairs(bought_changed) do
+  bought_pairs[#bought_pairs + 1] = owners[o]
+  bought_pairs[#bought_pairs + 1] = bought[o]
+end
+
+in_slices('HSET', seen_now, seen_pairs)
+in_slices('HSET', HOLDS, hold_pairs)
+in_slices('HSET', FREE, free_pairs)
+in_slices('HSET', HELD, held_pairs)
+in_slices('HSET', BOUGHT, bought_pairs)
+if held_count > 0 then
+  -- The deadline leads the member, so that equal ids under another deadline are another member.
+  redis.call('ZADD', DUE, batch.held_until_ms, string.sub(accepted_times, 9, 16) .. table.concat(held_ids))
+end
+return table.concat(answers) .. table.concat(memos)

@@ -1,0 +1,93 @@
+-- Queries of the ledger, by name. Batches come as arrays: one statement for any number of rows.
+
+-- name: wal_token
+SELECT pg_current_wal_flush_lsn()::text
+
+-- name: replica_reached
+SELECT coalesce(
+    CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END >= $1::text::pg_lsn,
+    false)
+
+-- name: lookup
+SELECT d.channel, d.submission_id, d.order_id, d.fingerprint, d.verdict, d.decided_at, o.held_until, o.trace_id
+  FROM unnest($1::text[], $2::text[]) AS k (channel, submission_id)
+  JOIN decisions d ON d.channel = k.channel AND d.submission_id = k.submission_id
+  LEFT JOIN orders o ON o.order_id = d.order_id AND d.verdict = 0
+
+-- name: rejection_by_order_id
+SELECT d.channel, d.submission_id, d.order_id, d.fingerprint, d.verdict, d.decided_at,
+       NULL::timestamptz AS held_until, NULL::text AS trace_id
+  FROM decisions d
+ WHERE d.order_id = $1 AND d.verdict <> 0
+
+-- name: key_of_order
+SELECT channel, submission_id FROM orders WHERE order_id = $1
+
+-- name: orders
+SELECT o.order_id, o.channel, o.submission_id, o.buyer_id, o.channel_order_no, o.currency, o.total, o.promotion_id,
+       o.pool, o.state, o.submitted_at, o.decided_at, o.held_until, o.changed_at, o.trace_id, l.skus, l.quantities
+  FROM orders o
+ CROSS JOIN LATERAL (
+       SELECT array_agg(sku ORDER BY line_no) AS skus, array_agg(qty ORDER BY line_no) AS quantities
+         FROM order_lines WHERE order_id = o.order_id) l
+ WHERE o.order_id = ANY ($1::uuid[])
+
+-- name: record_conflicts
+INSERT INTO conflicts (channel, submission_id, fingerprint, log_partition, log_offset, seen_at)
+SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::integer[], $5::bigint[], $6::timestamptz[])
+    ON CONFLICT DO NOTHING
+
+-- name: lock_orders
+SELECT order_id, state FROM orders WHERE order_id = ANY ($1::uuid[]) ORDER BY order_id FOR NO KEY UPDATE
+
+-- name: known_steps
+SELECT s.order_id, s.source, s.event_id, s.result
+  FROM unnest($1::uuid[], $2::text[], $3::text[]) AS k (order_id, source, event_id)
+  JOIN order_steps s ON s.order_id = k.order_id AND s.source = k.source AND s.event_id = k.event_id
+
+-- name: set_states
+UPDATE orders o SET state = n.state, changed_at = n.changed_at
+  FROM unnest($1::uuid[], $2::smallint[], $3::timestamptz[]) AS n (order_id, state, changed_at)
+ WHERE o.order_id = n.order_id
+
+-- name: steps
+SELECT s.at, s.kind, s.source, s.result FROM order_steps s WHERE s.order_id = $1 ORDER BY s.at, s.step_no
+
+-- name: add_command_movements
+INSERT INTO command_movements (ref, action, sku, pool, free, held, sold, at)
+SELECT * FROM unnest($1::text[], $2::smallint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[],
+                     $8::timestamptz[])
+    ON CONFLICT DO NOTHING
+
+-- name: command_movement_known
+SELECT EXISTS (SELECT FROM command_movements WHERE ref = $1 AND action = $2 AND sku = $3 AND pool = $4)
+
+-- name: save_promotion
+INSERT INTO promotions (promotion_id, opens_at, closes_at, buyer_limit, state, quota_skus, quota_units)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+    ON CONFLICT (promotion_id) DO UPDATE
+   SET opens_at = excluded.opens_at, closes_at = excluded.closes_at, buyer_limit = excluded.buyer_limit,
+       state = excluded.state, quota_skus = excluded.quota_skus, quota_units = excluded.quota_units
+ WHERE NOT promotions.state = ANY ($8::text[])
+
+-- name: promotions
+SELECT promotion_id, opens_at, closes_at, buyer_limit, state, quota_skus, quota_units
+  FROM promotions
+ WHERE cardinality($1::text[]) = 0 OR state = ANY ($1::text[])
+ ORDER BY promotion_id
+
+-- name: epoch
+SELECT max(epoch) FROM epochs
+
+-- name: issue_epoch
+INSERT INTO epochs (epoch, reason) SELECT coalesce(max(epoch), 0) + 1, $1 FROM epochs RETURNING epoch
+
+-- name: balances
+SELECT sku, pool, sum(free)::bigint AS free, sum(held)::bigint AS held, sum(sold)::bigint AS sold
+  FROM (SELECT sku, pool, -qty::bigint AS free, qty::bigint AS held, 0::bigint AS sold FROM order_lines
+        UNION ALL
+        SELECT sku, pool, free, held, sold FROM order_movements
+        UNION ALL
+        SELECT sku, pool, free, held, sold FROM command_movements) AS entries
+ GROUP BY sku, pool
+ ORDER BY sku, pool

@@ -1,0 +1,177 @@
+-- The books. What is written on an order's way in is written once, by COPY, and never changes but for an order's state.
+--
+-- No foreign keys among the tables that orders fill: one transaction writes an order's rows together, nothing deletes
+-- them, and a check per row would double the index look-ups of the hot path. Columns stand in order of alignment, the
+-- widest first, so that no row carries padding. Texts that are keys use the C collation: comparing is memcmp, the order
+-- is the same on every machine, and no upgrade of a collation library can break an index.
+
+-- What the smallint columns mean, for people with a SQL prompt. The pipeline has the same table in Python; a test holds
+-- the two together.
+CREATE TABLE codes (
+    code smallint NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    PRIMARY KEY (kind, code),
+    UNIQUE (kind, name)
+);
+INSERT INTO codes (kind, code, name) VALUES
+    ('verdict', 0, 'accepted'),
+    ('verdict', 1, 'out_of_stock'),
+    ('verdict', 2, 'unknown_sku'),
+    ('verdict', 3, 'unknown_promotion'),
+    ('verdict', 4, 'promotion_not_open'),
+    ('verdict', 5, 'promotion_closed'),
+    ('verdict', 6, 'not_in_promotion'),
+    ('verdict', 7, 'buyer_limit'),
+    ('verdict', 8, 'conflicting_repeat'),
+    ('state', 0, 'held'),
+    ('state', 1, 'confirmed'),
+    ('state', 2, 'cancelled'),
+    ('state', 3, 'expired'),
+    ('state', 4, 'refund_due'),
+    ('action', 0, 'receive'),
+    ('action', 1, 'hold'),
+    ('action', 2, 'confirm'),
+    ('action', 3, 'release'),
+    ('action', 4, 'expire'),
+    ('action', 5, 'confirm_late'),
+    ('action', 6, 'move'),
+    ('action', 7, 'open'),
+    ('action', 8, 'sweep'),
+    ('result', 0, 'taken'),
+    ('result', 1, 'not_expected');
+
+-- One row for each submission key, accepted or rejected; a rejection is this row and nothing else. The primary key is
+-- what makes "exactly one decision" true whatever Redis and Kafka do. A channel's submission ids mostly rise, so its
+-- newest leaves stay in memory. Rows come in order of time and so, nearly, do order ids (UUIDv7): a BRIN index of a few
+-- pages finds a rejection by its order id, where a second btree would cost a third of the write.
+CREATE TABLE decisions (
+    decided_at timestamptz NOT NULL,
+    log_offset bigint NOT NULL,
+    log_partition integer NOT NULL,
+    verdict smallint NOT NULL,
+    order_id uuid NOT NULL,
+    fingerprint bytea NOT NULL,
+    channel text COLLATE "C" NOT NULL,
+    submission_id text COLLATE "C" NOT NULL,
+    PRIMARY KEY (channel, submission_id)
+) WITH (autovacuum_vacuum_insert_scale_factor = 0.1, autovacuum_analyze_scale_factor = 0.05);
+CREATE INDEX decisions_order_id_brin ON decisions
+    USING brin (order_id) WITH (pages_per_range = 32, autosummarize = on);
+
+-- Accepted orders. Only `state` and `changed_at` change; neither is indexed and each page keeps room, so that a change
+-- of state is a HOT update and touches no index. `changed_at` is null until the first change.
+CREATE TABLE orders (
+    decided_at timestamptz NOT NULL,
+    submitted_at timestamptz NOT NULL,
+    held_until timestamptz NOT NULL,
+    total bigint NOT NULL,
+    changed_at timestamptz,
+    state smallint NOT NULL,
+    order_id uuid NOT NULL,
+    channel text COLLATE "C" NOT NULL,
+    submission_id text COLLATE "C" NOT NULL,
+    buyer_id text COLLATE "C" NOT NULL,
+    currency text COLLATE "C" NOT NULL,
+    pool text COLLATE "C" NOT NULL,
+    trace_id text COLLATE "C" NOT NULL,
+    promotion_id text COLLATE "C",
+    channel_order_no text COLLATE "C",
+    ship_to json,
+    PRIMARY KEY (order_id)
+) WITH (fillfactor = 85, autovacuum_vacuum_insert_scale_factor = 0.1, autovacuum_vacuum_scale_factor = 0.05);
+
+-- The lines as submitted, and at the same time the entry of the order's hold: `qty` units of `sku` left free and became
+-- held in `pool` when the order was decided. Writing that entry a second time among the movements would cost a third
+-- more and could only ever disagree. `pool` is the order's, repeated so that balances need no join.
+CREATE TABLE order_lines (
+    unit_price bigint NOT NULL,
+    qty integer NOT NULL CHECK (qty > 0),
+    line_no smallint NOT NULL,
+    order_id uuid NOT NULL,
+    sku text COLLATE "C" NOT NULL,
+    pool text COLLATE "C" NOT NULL,
+    PRIMARY KEY (order_id, line_no)
+) WITH (autovacuum_vacuum_insert_scale_factor = 0.1, autovacuum_analyze_scale_factor = 0.05);
+
+-- What moved for an order after its hold: confirmed, released, expired. `-` and `+` may stand in different pools.
+CREATE TABLE order_movements (
+    at timestamptz NOT NULL,
+    free integer NOT NULL,
+    held integer NOT NULL,
+    sold integer NOT NULL,
+    action smallint NOT NULL,
+    order_id uuid NOT NULL,
+    sku text COLLATE "C" NOT NULL,
+    pool text COLLATE "C" NOT NULL,
+    PRIMARY KEY (order_id, action, sku, pool),
+    CHECK (free <> 0 OR held <> 0 OR sold <> 0)
+) WITH (autovacuum_vacuum_insert_scale_factor = 0.1);
+
+-- What moved by command: received, moved, opened, swept. Few rows, so their references may be text.
+CREATE TABLE command_movements (
+    at timestamptz NOT NULL,
+    free bigint NOT NULL,
+    held bigint NOT NULL,
+    sold bigint NOT NULL,
+    action smallint NOT NULL,
+    ref text COLLATE "C" NOT NULL,
+    sku text COLLATE "C" NOT NULL,
+    pool text COLLATE "C" NOT NULL,
+    PRIMARY KEY (ref, action, sku, pool),
+    CHECK (free <> 0 OR held <> 0 OR sold <> 0)
+);
+
+-- Every entry of the books in one shape. Adding up `free`, `held` and `sold` over it gives any balance.
+CREATE VIEW movements AS
+    SELECT o.decided_at AS at, l.order_id::text AS ref, 'hold' AS action, l.sku, l.pool,
+           -sum(l.qty) AS free, sum(l.qty) AS held, 0::bigint AS sold
+      FROM order_lines l JOIN orders o USING (order_id)
+     GROUP BY l.order_id, o.decided_at, l.sku, l.pool
+    UNION ALL
+    SELECT m.at, m.order_id::text, c.name, m.sku, m.pool, m.free, m.held, m.sold
+      FROM order_movements m JOIN codes c ON c.kind = 'action' AND c.code = m.action
+    UNION ALL
+    SELECT m.at, m.ref, c.name, m.sku, m.pool, m.free, m.held, m.sold
+      FROM command_movements m JOIN codes c ON c.kind = 'action' AND c.code = m.action;
+
+-- Every report that reached an order, also those that changed nothing. `step_no` tells apart what came at one instant.
+CREATE TABLE order_steps (
+    at timestamptz NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    step_no bigint GENERATED ALWAYS AS IDENTITY,
+    result smallint NOT NULL,
+    order_id uuid NOT NULL,
+    source text COLLATE "C" NOT NULL,
+    event_id text COLLATE "C" NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    note text,
+    PRIMARY KEY (order_id, source, event_id)
+) WITH (autovacuum_vacuum_insert_scale_factor = 0.1);
+
+CREATE TABLE conflicts (
+    seen_at timestamptz NOT NULL,
+    log_offset bigint NOT NULL,
+    log_partition integer NOT NULL,
+    fingerprint bytea NOT NULL,
+    channel text COLLATE "C" NOT NULL,
+    submission_id text COLLATE "C" NOT NULL,
+    PRIMARY KEY (channel, submission_id, fingerprint)
+);
+
+CREATE TABLE epochs (
+    issued_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    epoch bigint PRIMARY KEY CHECK (epoch > 0),
+    reason text NOT NULL
+);
+
+CREATE TABLE promotions (
+    opens_at timestamptz NOT NULL,
+    closes_at timestamptz NOT NULL,
+    buyer_limit integer NOT NULL CHECK (buyer_limit >= 0),
+    promotion_id text COLLATE "C" PRIMARY KEY,
+    state text COLLATE "C" NOT NULL CHECK (state IN ('opening', 'open', 'closing', 'closed', 'failed')),
+    quota_skus text[] COLLATE "C" NOT NULL,
+    quota_units bigint[] NOT NULL,
+    CHECK (cardinality(quota_skus) = cardinality(quota_units))
+);
