@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, NamedTuple
 
-from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalStateError, KafkaError
+from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalStateError, KafkaError, KafkaTimeoutError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types.tuples import TP
@@ -125,7 +125,7 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
             self.log.warning("Commit came too late, the group has rebalanced: %s", exc)
             return False
         except KafkaError as exc:
-            if exc.retriable:
+            if exc.retriable or isinstance(exc, KafkaTimeoutError):
                 self.log.warning("Commit failed, trying again at the next interval: %r", exc)
                 return False
             self.log.error("Commit refused for good: %r", exc)

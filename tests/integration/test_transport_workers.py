@@ -1,0 +1,105 @@
+"""The chunk transport in worker processes: what their deaths leave behind."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from transport_kafka import committed, create_topic, embedded_broker, produce, until, until_equal
+
+pytestmark = pytest.mark.timeout(90)
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def bootstrap() -> Iterator[str]:
+    """A broker for this module."""
+    with embedded_broker() as address:
+        yield address
+
+
+class Worker:
+    """One worker process, with what it wrote."""
+
+    def __init__(self, directory: Path, bootstrap: str, group: str, topic: str, mode: str) -> None:
+        self.output = directory / f"{uuid.uuid4().hex}.txt"
+        command = [sys.executable, str(HERE / "transport_worker.py"), bootstrap, group, topic, mode]
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                command, stdout=output, cwd=directory, env={**os.environ, "PYTHONPATH": str(HERE.parents[1])}
+            )
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+    def chunks(self) -> list[tuple[int, int, int]]:
+        """Partition, first and next offset of every chunk it was about to acknowledge."""
+        lines = self.output.read_text().splitlines(keepends=True)
+        return [(int(p), int(a), int(z)) for p, a, z in (line.split() for line in lines if line.endswith("\n"))]
+
+    async def exit_code(self, timeout_s: float = 20.0) -> int:
+        """Wait for its end."""
+        await until(lambda: self.process.poll() is not None, timeout_s)
+        assert self.process.returncode is not None
+        return self.process.returncode
+
+
+async def test_a_body_that_raises_ends_the_worker_and_the_chunk_comes_again(bootstrap: str, tmp_path: Path) -> None:
+    """An exception, or a cancellation from inside, leaves the chunk unacknowledged: the process ends with exit code 1,
+    the offset committed is that of the chunk before, and the next worker gets the chunk.
+    """
+    await create_topic(bootstrap, "raising", 1)
+    await produce(bootstrap, "raising", {0: 25})
+    for mode, group in (("raise", "g-raise"), ("cancel", "g-cancel")):
+        with Worker(tmp_path, bootstrap, group, "raising", mode) as failing:
+            assert await failing.exit_code() == 1
+            assert failing.chunks() == [(0, 0, 10)]
+        assert await committed(bootstrap, group, "raising", 1) == [10]
+    with Worker(tmp_path, bootstrap, "g-raise", "raising", "ack") as again:
+        await until_equal(lambda: committed(bootstrap, "g-raise", "raising", 1), [25])
+        again.process.send_signal(signal.SIGTERM)
+        assert await again.exit_code() == 0
+        assert again.chunks() == [(0, 10, 20), (0, 20, 25)]
+
+
+async def test_kill_nine_of_one_of_two_workers_misses_no_record(bootstrap: str, tmp_path: Path) -> None:
+    """Two workers under load, one killed outright and replaced: every record was dealt with, and the group's committed
+    offsets end at the end.
+    """
+    per_partition, partitions = 15_000, 4
+    await create_topic(bootstrap, "killed", partitions)
+    await produce(bootstrap, "killed", dict.fromkeys(range(partitions), per_partition))
+    with ExitStack() as stack:
+
+        def start() -> Worker:
+            return stack.enter_context(Worker(tmp_path, bootstrap, "g-killed", "killed", "slow"))
+
+        workers = [start(), start()]
+        await until(lambda: all(len(worker.chunks()) > 20 for worker in workers), 30.0)
+        workers[0].process.kill()
+        await workers[0].exit_code()
+        killed_at = time.monotonic()
+        workers.append(start())
+        end = [per_partition] * partitions
+        await until_equal(lambda: committed(bootstrap, "g-killed", "killed", partitions), end, 50.0)
+        assert time.monotonic() - killed_at > 0.5, "the load was over before the kill: the test proves nothing"
+        for worker in workers[1:]:
+            worker.process.send_signal(signal.SIGTERM)
+        assert await asyncio.gather(*(worker.exit_code() for worker in workers[1:])) == [0, 0]
+        seen: dict[int, set[int]] = {number: set() for number in range(partitions)}
+        for worker in workers:
+            for partition, first, after in worker.chunks():
+                seen[partition].update(range(first, after))
+        assert all(offsets == set(range(per_partition)) for offsets in seen.values())

@@ -1,0 +1,44 @@
+"""A worker process for the transport's tests: `python transport_worker.py BOOTSTRAP GROUP TOPIC MODE`.
+
+It writes one line for each chunk that it is about to acknowledge: `partition first_offset next_offset`. Modes:
+`ack` acknowledges everything; `raise` and `cancel` die of the first chunk that starts at or after offset 10;
+`slow` takes 20 ms for a chunk.
+"""
+
+import asyncio
+import sys
+from typing import Any
+
+from agents.transport import TransportSettings, chunk_app, chunk_topic, run_worker
+
+
+def main() -> None:
+    """Run the worker; never returns."""
+    bootstrap, group, topic, mode = sys.argv[1:]
+    chunk_max = 100 if mode == "slow" else 10
+    app = chunk_app(
+        group,
+        bootstrap,
+        session_timeout_s=6.0,
+        commit_interval_s=0.2,
+        transport=TransportSettings(chunk_max_records=chunk_max),
+    )
+
+    async def work(stream: Any) -> None:
+        async for chunk in stream:
+            if chunk.first_offset >= 10 and mode == "raise":
+                raise ValueError("the body failed")
+            if chunk.first_offset >= 10 and mode == "cancel":
+                raise asyncio.CancelledError
+            if mode == "slow":
+                await asyncio.sleep(0.02)
+            sys.stdout.write(f"{chunk.partition} {chunk.first_offset} {chunk.next_offset}\n")
+            sys.stdout.flush()
+            chunk.acknowledge()
+
+    app.agent(chunk_topic(app, topic))(work)
+    run_worker(app, loglevel="CRITICAL")
+
+
+if __name__ == "__main__":
+    main()
