@@ -226,21 +226,23 @@ async def test_a_graceful_stop_commits_what_was_acknowledged(bench: Any) -> None
         app.conf.broker_commit_interval = 60.0  # no commit but the last
         async with running(app):
             await until(lambda: len(done) == 1)
+            assert app.consumer.commit_interval == 60.0
             await asyncio.sleep(0.05)
         assert len(done) == 2
         assert await b.committed() == [20]
 
 
 async def test_a_rebalance_with_chunks_in_flight_loses_nothing(bench: Any) -> None:
-    """A second worker joins while the first holds unacknowledged chunks: no deadlock, the acknowledged prefix is
-    committed by the revoke, late acknowledgements are ignored, everything else comes again, and both end at the end.
+    """A second worker joins while the first holds unacknowledged chunks and hands over another (#229): no deadlock,
+    the acknowledged prefix is committed by the revoke, late acknowledgements are ignored, everything else comes again,
+    and both partitions end at their end.
     """
     first: list[Chunk] = []
-    seen: dict[int, set[int]] = {0: set(), 1: set()}
+    seen: dict[int, list[int]] = {0: [], 1: []}
     holding = True
 
     def note(chunk: Chunk) -> None:
-        seen[chunk.partition].update(record.offset for record in chunk.records)
+        seen[chunk.partition] += [record.offset for record in chunk.records]
         chunk.acknowledge()
 
     async def holds(stream: Any) -> None:
@@ -263,10 +265,16 @@ async def test_a_rebalance_with_chunks_in_flight_loses_nothing(bench: Any) -> No
         await until(
             lambda: one.consumer.offsets.chunks(TP(b.name, 0)) == one.consumer.offsets.chunks(TP(b.name, 1)) == 4
         )
-        before = [c for c in first if c.first_offset > 0]
+        assert one.consumer.commit_interval == 60.0
+        one.flow_control.suspend()
+        chunk = next(c for c in first if c.first_offset == 10)
+        note(chunk)
+        await until(lambda: one.consumer.stats.chunks_delivered == 11)  # and waits for the flow
+        before = [c for c in first if c.first_offset > 0 and c is not chunk]
         holding = False
         two = await stack.enter_async_context(running(b.app(acks)))
-        await until(lambda: all(len(offsets) == 200 for offsets in seen.values()))
+        await until(lambda: all(set(offsets) == set(range(200)) for offsets in seen.values()))
+        assert all(offsets.count(0) == 1 for offsets in seen.values())  # the revoke has committed it
         assert [c.acknowledge() for c in before] == [False] * len(before)
         assert one.consumer.stats.chunks_returned >= 8
         assert len(one.consumer.assignment()) == len(two.consumer.assignment()) == 1

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -62,11 +61,14 @@ async def test_a_body_that_raises_ends_the_worker_and_the_chunk_comes_again(boot
     """
     await create_topic(bootstrap, "raising", 1)
     await produce(bootstrap, "raising", {0: 25})
-    for mode, group in (("raise", "g-raise"), ("cancel", "g-cancel")):
-        with Worker(tmp_path, bootstrap, group, "raising", mode) as failing:
+    with (
+        Worker(tmp_path, bootstrap, "g-raise", "raising", "raise") as raising,
+        Worker(tmp_path, bootstrap, "g-cancel", "raising", "cancel") as cancelled,
+    ):
+        for failing, group in ((raising, "g-raise"), (cancelled, "g-cancel")):
             assert await failing.exit_code() == 1
             assert failing.chunks() == [(0, 0, 10)]
-        assert await committed(bootstrap, group, "raising", 1) == [10]
+            assert await committed(bootstrap, group, "raising", 1) == [10]
     with Worker(tmp_path, bootstrap, "g-raise", "raising", "ack") as again:
         await until_equal(lambda: committed(bootstrap, "g-raise", "raising", 1), [25])
         again.process.send_signal(signal.SIGTERM)
@@ -90,11 +92,12 @@ async def test_kill_nine_of_one_of_two_workers_misses_no_record(bootstrap: str, 
         await until(lambda: all(len(worker.chunks()) > 20 for worker in workers), 30.0)
         workers[0].process.kill()
         await workers[0].exit_code()
-        killed_at = time.monotonic()
+        assert (
+            sum(after - first for worker in workers for _, first, after in worker.chunks()) < per_partition * partitions
+        )
         workers.append(start())
         end = [per_partition] * partitions
         await until_equal(lambda: committed(bootstrap, "g-killed", "killed", partitions), end, 50.0)
-        assert time.monotonic() - killed_at > 0.5, "the load was over before the kill: the test proves nothing"
         for worker in workers[1:]:
             worker.process.send_signal(signal.SIGTERM)
         assert await asyncio.gather(*(worker.exit_code() for worker in workers[1:])) == [0, 0]
