@@ -27,6 +27,9 @@ from streams.core.books import (
     SubmissionKey,
 )
 
+MAX_BATCH = 5_000
+"""Bookings, keys, orders or steps in one call; what a transaction may hold and a worker has to repeat is bounded."""
+
 
 class Ledger(Protocol):
     """Postgres, or its fake."""
@@ -46,7 +49,8 @@ class Ledger(Protocol):
     async def persist(self, batch: Sequence[Booking]) -> Persisted:
         """Write decisions, orders, lines and hold movements in one transaction.
 
-        No two of `batch` share a key. Keys that the ledger knows already are left as they are and returned.
+        No two of `batch` share a key. Keys that the ledger knows already are left as they are and returned. The lines
+        of an accepted order are its hold's entry, so `quantities` must be the submission's lines added up.
         """
         ...
 
@@ -66,7 +70,8 @@ class Ledger(Protocol):
         """Take steps in one transaction, each once by order, source and event id; returns token and results.
 
         Movements are written even when the state is NOT_EXPECTED (they are facts), each once by its key.
-        Several steps of one order in one call are taken in the order given.
+        Several steps of one order in one call are taken in the order given. A step that was NOT_EXPECTED is so again
+        when repeated, one that was taken is REPEATED; of an unknown order nothing is kept.
         """
         ...
 
@@ -75,7 +80,10 @@ class Ledger(Protocol):
         ...
 
     async def save_promotion(self, record: PromotionRecord, movements: Sequence[Movement] = ()) -> None:
-        """Insert or update a promotion, with the movements that its new state brings, in one transaction."""
+        """Insert or update a promotion, with the movements that its new state brings, in one transaction.
+
+        A promotion never goes back: a state that it has left behind changes nothing, but the movements are kept.
+        """
         ...
 
     async def promotions(self, *states: PromotionState) -> list[PromotionRecord]:
@@ -101,7 +109,10 @@ class Ledger(Protocol):
         ...
 
     def balances(self) -> AsyncIterator[Balance]:
-        """Stream every balance, added up from the movements on the primary, in order of SKU and pool."""
+        """Stream every balance, added up from the movements on the primary, in order of SKU and pool.
+
+        One snapshot. Whoever stops early closes the iterator (`contextlib.aclosing`), it holds a connection.
+        """
         ...
 
     async def close(self) -> None:

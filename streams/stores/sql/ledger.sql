@@ -9,14 +9,15 @@ SELECT coalesce(
     false)
 
 -- name: lookup
-SELECT d.channel, d.submission_id, d.order_id, d.fingerprint, d.verdict, d.decided_at, o.held_until, o.trace_id
+SELECT d.channel, d.submission_id, d.order_id, d.fingerprint, d.verdict, d.decided_at, o.held_until, o.trace_id,
+       d.log_partition, d.log_offset
   FROM unnest($1::text[], $2::text[]) AS k (channel, submission_id)
   JOIN decisions d ON d.channel = k.channel AND d.submission_id = k.submission_id
   LEFT JOIN orders o ON o.order_id = d.order_id AND d.verdict = 0
 
 -- name: rejection_by_order_id
 SELECT d.channel, d.submission_id, d.order_id, d.fingerprint, d.verdict, d.decided_at,
-       NULL::timestamptz AS held_until, NULL::text AS trace_id
+       NULL::timestamptz AS held_until, NULL::text AS trace_id, d.log_partition, d.log_offset
   FROM decisions d
  WHERE d.order_id = $1 AND d.verdict <> 0
 
@@ -49,6 +50,12 @@ SELECT s.order_id, s.source, s.event_id, s.result
 UPDATE orders o SET state = n.state, changed_at = n.changed_at
   FROM unnest($1::uuid[], $2::smallint[], $3::timestamptz[]) AS n (order_id, state, changed_at)
  WHERE o.order_id = n.order_id
+
+-- name: add_order_movements
+INSERT INTO order_movements (order_id, action, sku, pool, free, held, sold, at)
+SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::text[], $4::text[], $5::integer[], $6::integer[], $7::integer[],
+                     $8::timestamptz[])
+    ON CONFLICT DO NOTHING
 
 -- name: steps
 SELECT s.at, s.kind, s.source, s.result FROM order_steps s WHERE s.order_id = $1 ORDER BY s.at, s.step_no

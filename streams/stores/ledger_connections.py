@@ -1,0 +1,115 @@
+"""Connections to the primary and its replica, bounded in number and time, and the choice between the two."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import asyncpg
+
+from streams.stores.ledger_errors import is_outage, outages
+from streams.stores.ledger_rows import decode_timestamp, encode_timestamp
+from streams.stores.queries import load
+
+if TYPE_CHECKING:  # generic for the type checker only
+    Pool = asyncpg.Pool[asyncpg.Record]
+    Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record] | asyncpg.Connection[asyncpg.Record]
+
+T = TypeVar("T")
+SQL = load("ledger.sql")
+
+LOCK_TIMEOUT_S = 10.0
+REPLICA_ANSWER_S = 1.0
+"""What a replica gets to answer, beside the time to catch up; a frozen one must not keep a reader waiting."""
+REPLICA_REST_S = 1.0
+"""A replica that failed is left alone for so long, so that not every reader pays for finding out."""
+_POLL_FIRST_S, _POLL_LONGEST_S = 0.002, 0.05
+_TOKEN = re.compile(r"[0-9A-F]{1,8}/[0-9A-F]{1,8}")
+
+
+def check_token(token: str | None) -> None:
+    """Raise `ValueError` unless `token` is None or a WAL position such as `0/16B3748`."""
+    if token is not None and _TOKEN.fullmatch(token) is None:
+        raise ValueError(f"{token[:40]!r} is no position in the ledger; pass a read_token as it was given.")
+
+
+async def open_pool(dsn: str, *, size: int, statement_timeout_s: float, eager: bool) -> "Pool":
+    """Open up to `size` connections; `eager` tries the first one now."""
+    with outages():
+        return await asyncpg.create_pool(
+            dsn,
+            min_size=1 if eager else 0,
+            max_size=size,
+            timeout=min(10.0, statement_timeout_s),
+            # The server's own timeout comes first; this one is for a server that no longer answers at all.
+            command_timeout=statement_timeout_s + 2.0,
+            init=_prepare,
+            reset=_leave_as_is,
+            server_settings={
+                "application_name": "floodway",
+                "TimeZone": "UTC",
+                "statement_timeout": str(int(statement_timeout_s * 1000)),
+                "lock_timeout": str(int(min(LOCK_TIMEOUT_S, statement_timeout_s) * 1000)),
+                "idle_in_transaction_session_timeout": str(int(statement_timeout_s * 1000)),
+                "jit": "off",
+            },
+        )
+
+
+async def _prepare(connection: "Connection") -> None:
+    await connection.set_type_codec(
+        "timestamptz", schema="pg_catalog", encoder=encode_timestamp, decoder=decode_timestamp, format="tuple"
+    )
+    # A decision is announced because it is durable. A server that commits first and writes later would break that; a
+    # stricter level than `on` (remote_apply) is the operator's choice and stays.
+    await connection.execute(
+        "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+    )
+
+
+async def _leave_as_is(_: "Connection") -> None:
+    """Spare the round trip of a reset: the ledger changes settings inside of transactions only."""
+
+
+class Reader:
+    """Reads from the replica when it is there and has come far enough, else from the primary."""
+
+    def __init__(self, primary: "Pool", replica: "Pool | None", *, wait_s: float, timeout_s: float) -> None:
+        self._primary, self._replica = primary, replica
+        self._wait_s, self._timeout_s = wait_s, timeout_s
+        self._rests_until = 0.0
+
+    async def read(self, work: "Callable[[Connection], Awaitable[T]]", token: str | None) -> T:
+        """Run `work` on a server that has reached `token`. Raises `LedgerUnavailable` when the primary is away too."""
+        loop = asyncio.get_running_loop()
+        if self._replica is not None and loop.time() >= self._rests_until:
+            try:
+                async with asyncio.timeout(self._wait_s + REPLICA_ANSWER_S):
+                    if token is None or await self._reaches(self._replica, token):
+                        return await self._on(self._replica, work)
+            except Exception as error:
+                if not is_outage(error):
+                    raise
+                self._rests_until = loop.time() + REPLICA_REST_S
+        with outages():
+            return await self._on(self._primary, work)
+
+    async def _on(self, pool: "Pool", work: "Callable[[Connection], Awaitable[T]]") -> T:
+        async with pool.acquire(timeout=self._timeout_s) as connection:
+            return await work(connection)
+
+    async def _reaches(self, replica: "Pool", token: str) -> bool:
+        """Wait, within the bound, until the replica has replayed `token`; the connection is free in between."""
+        loop = asyncio.get_running_loop()
+        give_up, pause_s = loop.time() + self._wait_s, _POLL_FIRST_S
+
+        async def ask(connection: "Connection") -> Any:
+            return await connection.fetchval(SQL["replica_reached"], token)
+
+        while not await self._on(replica, ask):
+            left_s = give_up - loop.time()
+            if left_s <= 0:
+                return False
+            await asyncio.sleep(min(pause_s, left_s))
+            pause_s = min(pause_s * 2, _POLL_LONGEST_S)
+        return True

@@ -1,0 +1,212 @@
+"""The ledger in memory, with the semantics of the real one; passes the same contract suite."""
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from streams.core.books import (
+    Action,
+    Balance,
+    Booking,
+    Conflict,
+    Movement,
+    OrderRecord,
+    Persisted,
+    PromotionRecord,
+    PromotionState,
+    State,
+    Step,
+    StepResult,
+    StoredDecision,
+    SubmissionKey,
+)
+from streams.messages import Outcome
+from streams.stores.ledger import Ledger
+from streams.stores.ledger_connections import check_token
+from streams.stores.ledger_rows import added_up, assert_adds_up, key_of
+from streams.stores.ledger_rules import StepKey, check_batch, check_movements, judge, overtaken_by, step_key
+
+_MovementKey = tuple[str, Action, str, str]
+
+
+class FakeLedger(Ledger):
+    """See `Ledger`. Reads are always current; tokens look like WAL positions and count the writes."""
+
+    def __init__(self) -> None:
+        self.decisions: dict[SubmissionKey, StoredDecision] = {}
+        self.by_order_id: dict[UUID, SubmissionKey] = {}
+        self.accepted: dict[UUID, OrderRecord] = {}
+        self.conflicts: dict[tuple[str, str, bytes], Conflict] = {}
+        self.movements: dict[_MovementKey, Movement] = {}
+        self.taken: dict[StepKey, tuple[Step, StepResult]] = {}
+        self.saved_promotions: dict[str, PromotionRecord] = {}
+        self.epochs: list[str] = []
+        self._writes = 0
+
+    async def migrate(self) -> list[str]:
+        """Nothing to do."""
+        return []
+
+    async def close(self) -> None:
+        """Nothing to give back."""
+
+    async def epoch(self) -> int | None:
+        """See `Ledger`."""
+        return len(self.epochs) or None
+
+    async def issue_epoch(self, reason: str) -> int:
+        """See `Ledger`."""
+        self.epochs.append(reason)
+        return len(self.epochs)
+
+    async def persist(self, batch: Sequence[Booking]) -> Persisted:
+        """See `Ledger`."""
+        check_batch(len(batch), "bookings")
+        stored = await self.lookup([key_of(booking) for booking in batch])
+        new = [booking for booking in batch if key_of(booking) not in stored]
+        for booking in new:
+            if booking.outcome is Outcome.ACCEPTED:
+                assert_adds_up(booking)
+        for booking in new:
+            self._book(booking)
+        return Persisted(self._token(), stored)
+
+    def _book(self, booking: Booking) -> None:
+        key, accepted = key_of(booking), booking.outcome is Outcome.ACCEPTED
+        assert accepted == (booking.reason is None), f"outcome and reason are at odds: {booking}"
+        assert key not in self.decisions, f"{key} stands twice in one batch"
+        self.decisions[key] = StoredDecision(
+            order_id=booking.order_id,
+            fingerprint=booking.fingerprint,
+            outcome=booking.outcome,
+            reason=booking.reason,
+            decided_at=booking.decided_at,
+            held_until=booking.held_until if accepted else None,
+            trace_id=booking.trace_id if accepted else None,
+            partition=booking.partition,
+            offset=booking.offset,
+        )
+        self.by_order_id[booking.order_id] = key
+        if accepted:
+            order = self.accepted[booking.order_id] = _order(booking)
+            ref = str(order.order_id)
+            for sku, qty in order.quantities:
+                self._add(Movement(ref, Action.HOLD, sku, order.pool, -qty, qty, 0, order.decided_at))
+
+    async def lookup(self, keys: Sequence[SubmissionKey]) -> dict[SubmissionKey, StoredDecision]:
+        """See `Ledger`."""
+        check_batch(len(keys), "keys")
+        return {key: self.decisions[key] for key in keys if key in self.decisions}
+
+    async def record_conflicts(self, conflicts: Sequence[Conflict]) -> None:
+        """See `Ledger`."""
+        for conflict in conflicts:
+            self.conflicts.setdefault((conflict.channel, conflict.submission_id, conflict.fingerprint), conflict)
+
+    async def orders(self, order_ids: Sequence[UUID]) -> dict[UUID, OrderRecord]:
+        """See `Ledger`."""
+        check_batch(len(order_ids), "orders")
+        return {order_id: self.accepted[order_id] for order_id in order_ids if order_id in self.accepted}
+
+    async def take_steps(self, steps: Sequence[Step]) -> tuple[str, list[StepResult]]:
+        """See `Ledger`."""
+        check_batch(len(steps), "steps")
+        states = {s.order_id: self.accepted[s.order_id].state for s in steps if s.order_id in self.accepted}
+        judgement = judge(steps, states, {key: result for key, (_, result) in self.taken.items()})
+        for step, result in judgement.written:
+            self.taken[step_key(step)] = (step, result)
+        for movement in judgement.movements():
+            self._add(movement)
+        for order_id, (state, at) in judgement.changed.items():
+            self.accepted[order_id] = self.accepted[order_id]._replace(state=state, changed_at=at)
+        return self._token(), judgement.results
+
+    async def record_movements(self, movements: Sequence[Movement]) -> bool:
+        """See `Ledger`."""
+        check_movements(movements)
+        keys = [_movement_key(movement) for movement in movements]
+        if keys and keys[0] in self.movements:
+            return False
+        assert len(set(keys) - self.movements.keys()) == len(keys), f"some movements of {keys[0]} were known"
+        for movement in movements:
+            self._add(movement)
+        return True
+
+    async def save_promotion(self, record: PromotionRecord, movements: Sequence[Movement] = ()) -> None:
+        """See `Ledger`."""
+        check_movements(movements)
+        known = self.saved_promotions.get(record.promotion.promotion_id)
+        if known is None or known.state not in overtaken_by(record.state):
+            self.saved_promotions[record.promotion.promotion_id] = record
+        for movement in movements:
+            self._add(movement)
+
+    async def promotions(self, *states: PromotionState) -> list[PromotionRecord]:
+        """See `Ledger`."""
+        found = (self.saved_promotions[name] for name in sorted(self.saved_promotions))
+        return [record for record in found if not states or record.state in states]
+
+    async def find_order(self, order_id: UUID, *, token: str | None = None) -> OrderRecord | None:
+        """See `Ledger`."""
+        check_token(token)
+        return self.accepted.get(order_id)
+
+    async def find_decision(
+        self, key: SubmissionKey | UUID, *, token: str | None = None
+    ) -> tuple[SubmissionKey, StoredDecision] | None:
+        """See `Ledger`."""
+        check_token(token)
+        known = self.by_order_id.get(key) if isinstance(key, UUID) else key
+        return None if known is None or known not in self.decisions else (known, self.decisions[known])
+
+    async def steps(self, order_id: UUID, *, token: str | None = None) -> list[tuple[datetime, str, str, str]]:
+        """See `Ledger`."""
+        check_token(token)
+        found = [(step, result) for step, result in self.taken.values() if step.order_id == order_id]
+        found.sort(key=lambda pair: pair[0].at)
+        return [(step.at, step.kind, step.source, result.value) for step, result in found]
+
+    async def balances(self) -> AsyncIterator[Balance]:
+        """See `Ledger`."""
+        sums: defaultdict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
+        for movement in self.movements.values():
+            accounts = sums[movement.sku, movement.pool]
+            for place, units in enumerate((movement.free, movement.held, movement.sold)):
+                accounts[place] += units
+        for (sku, pool), (free, held, sold) in sorted(sums.items()):
+            yield Balance(sku, pool, free, held, sold)
+
+    def _add(self, movement: Movement) -> None:
+        self.movements.setdefault(_movement_key(movement), movement)
+
+    def _token(self) -> str:
+        self._writes += 1
+        return f"{self._writes >> 32:X}/{self._writes & 0xFFFFFFFF:X}"
+
+
+def _movement_key(movement: Movement) -> _MovementKey:
+    return movement.ref, movement.action, movement.sku, movement.pool
+
+
+def _order(booking: Booking) -> OrderRecord:
+    submission = booking.submission
+    assert booking.held_until is not None, f"an accepted order is held until some time: {booking}"
+    return OrderRecord(
+        order_id=booking.order_id,
+        channel=submission.channel,
+        submission_id=submission.submission_id,
+        buyer_id=submission.buyer_id,
+        channel_order_no=submission.channel_order_no,
+        currency=submission.currency,
+        total=booking.total,
+        promotion_id=submission.promotion_id,
+        pool=booking.pool,
+        state=State.HELD,
+        submitted_at=submission.submitted_at,
+        decided_at=booking.decided_at,
+        held_until=booking.held_until,
+        changed_at=booking.decided_at,
+        trace_id=booking.trace_id,
+        quantities=added_up((line.sku, line.qty) for line in submission.lines),
+    )

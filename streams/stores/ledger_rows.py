@@ -1,0 +1,211 @@
+"""Values of the books as rows of the ledger's tables, and back.
+
+Batches are built for binary COPY: tuples in the order of the column lists here. Times are handed over as the integers
+that Postgres keeps (microseconds since 2000), because asyncpg's own conversion of a datetime costs as much as the
+rest of a row.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import asyncpg
+import msgspec
+
+from streams.core.books import (
+    Booking,
+    Movement,
+    OrderRecord,
+    PromotionRecord,
+    PromotionState,
+    State,
+    Step,
+    StepResult,
+    StoredDecision,
+    SubmissionKey,
+)
+from streams.core.stock import Promotion
+from streams.messages import Outcome
+from streams.stores.ledger_codes import ACTIONS, RESULTS, STATE_OF, STATES, VERDICTS, outcome_of
+
+Row = tuple[Any, ...]
+
+DECISIONS = ("decided_at", "log_offset", "log_partition", "verdict", "order_id", "fingerprint", "channel",
+             "submission_id")  # fmt: skip
+ORDERS = ("decided_at", "submitted_at", "held_until", "total", "state", "order_id", "channel", "submission_id",
+          "buyer_id", "currency", "pool", "trace_id", "promotion_id", "channel_order_no", "ship_to")  # fmt: skip
+LINES = ("unit_price", "qty", "line_no", "order_id", "sku", "pool")
+STEPS = ("at", "occurred_at", "result", "order_id", "source", "event_id", "kind", "note")
+
+_PG_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MS = timedelta(milliseconds=1)
+_HELD = STATES[State.HELD]
+_encode_json = msgspec.json.Encoder().encode
+
+
+def micros(moment: datetime) -> int:
+    """An aware datetime as Postgres keeps it: microseconds since 2000 UTC, exact."""
+    past = moment - _PG_EPOCH
+    return (past.days * 86_400 + past.seconds) * 1_000_000 + past.microseconds
+
+
+def encode_timestamp(value: datetime | int) -> tuple[int]:
+    """What asyncpg writes for a timestamptz; integers are microseconds since 2000 already."""
+    return (value if value.__class__ is int else micros(value),)  # type: ignore[arg-type]
+
+
+def decode_timestamp(value: tuple[int]) -> datetime:
+    """What asyncpg returns for a timestamptz: an aware datetime in UTC."""
+    return _PG_EPOCH + timedelta(microseconds=value[0])
+
+
+def key_of(booking: Booking) -> SubmissionKey:
+    """A booking's idempotency key."""
+    return booking.submission.channel, booking.submission.submission_id
+
+
+class Batch(NamedTuple):
+    """The rows of a batch of bookings, table by table."""
+
+    decisions: list[Row]
+    orders: list[Row]
+    lines: list[Row]
+
+
+def batch_rows(batch: Iterable[Booking]) -> Batch:
+    """Rows for COPY. An accepted booking whose quantities are not its submission's lines added up is an assert."""
+    rows = Batch([], [], [])
+    add_decision, add_order, add_line = rows.decisions.append, rows.orders.append, rows.lines.append
+    # A batch is decided in a few calls, so its times repeat; converting each once is most of what there is to save.
+    converted: dict[datetime, int] = {}
+    for booking in batch:
+        submission, moment, order_id = booking.submission, booking.decided_at, booking.order_id
+        decided_at = converted.get(moment)
+        if decided_at is None:
+            decided_at = converted[moment] = micros(moment)
+        verdict = VERDICTS[booking.reason]
+        add_decision((decided_at, booking.offset, booking.partition, verdict, order_id, booking.fingerprint,
+                      submission.channel, submission.submission_id))  # fmt: skip
+        if booking.outcome is not Outcome.ACCEPTED:
+            assert verdict, f"a rejection without a reason: {booking}"
+            continue
+        until = booking.held_until
+        assert until is not None, f"an accepted order is held until some time: {booking}"
+        assert not verdict, f"an accepted order with a reason: {booking}"
+        held_until = converted.get(until)
+        if held_until is None:
+            held_until = converted[until] = micros(until)
+        ship_to = submission.ship_to
+        pool, lines = booking.pool, submission.lines
+        add_order((decided_at, micros(submission.submitted_at), held_until, booking.total, _HELD, order_id,
+                   submission.channel, submission.submission_id, submission.buyer_id, submission.currency, pool,
+                   booking.trace_id, submission.promotion_id, submission.channel_order_no,
+                   None if ship_to is None else _encode_json(ship_to).decode()))  # fmt: skip
+        assert_adds_up(booking)
+        for line_no, line in enumerate(lines):
+            add_line((line.unit_price, line.qty, line_no, order_id, line.sku, pool))
+    return rows
+
+
+def assert_adds_up(booking: Booking) -> None:
+    """Assert that what the stock took is what the lines say: the ledger keeps the lines as the hold's entry."""
+    lines = booking.submission.lines
+    if len(lines) == 1:
+        fits = booking.quantities == ((lines[0].sku, lines[0].qty),)
+    else:
+        fits = dict(booking.quantities) == dict(added_up((line.sku, line.qty) for line in lines))
+    assert fits, f"quantities {booking.quantities} are not the lines of {key_of(booking)}"
+
+
+def added_up(lines: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
+    """Each SKU once, in the order of first appearance, with its units over all lines."""
+    sums: dict[str, int] = {}
+    for sku, qty in lines:
+        sums[sku] = sums.get(sku, 0) + qty
+    return tuple(sums.items())
+
+
+def step_row(step: Step, result: StepResult) -> Row:
+    """A row for COPY into `order_steps`."""
+    return (step.at, step.occurred_at, RESULTS[result], step.order_id, step.source, step.event_id, step.kind, step.note)
+
+
+def movement_columns(movements: Sequence[Movement]) -> tuple[list[Any], ...]:
+    """Arrays for the queries that add movements: ref, action, sku, pool, free, held, sold, at."""
+    return (
+        [m.ref for m in movements],
+        [ACTIONS[m.action] for m in movements],
+        [m.sku for m in movements],
+        [m.pool for m in movements],
+        [m.free for m in movements],
+        [m.held for m in movements],
+        [m.sold for m in movements],
+        [m.at for m in movements],
+    )
+
+
+def stored_decision(row: asyncpg.Record) -> tuple[SubmissionKey, StoredDecision]:
+    """A row of `lookup` as key and decision."""
+    outcome, reason = outcome_of(row["verdict"])
+    return (row["channel"], row["submission_id"]), StoredDecision(
+        order_id=row["order_id"],
+        fingerprint=row["fingerprint"],
+        outcome=outcome,
+        reason=reason,
+        decided_at=row["decided_at"],
+        held_until=row["held_until"],
+        trace_id=row["trace_id"],
+        partition=row["log_partition"],
+        offset=row["log_offset"],
+    )
+
+
+def order_record(row: asyncpg.Record) -> OrderRecord:
+    """A row of `orders` as a value."""
+    return OrderRecord(
+        order_id=row["order_id"],
+        channel=row["channel"],
+        submission_id=row["submission_id"],
+        buyer_id=row["buyer_id"],
+        channel_order_no=row["channel_order_no"],
+        currency=row["currency"],
+        total=row["total"],
+        promotion_id=row["promotion_id"],
+        pool=row["pool"],
+        state=STATE_OF[row["state"]],
+        submitted_at=row["submitted_at"],
+        decided_at=row["decided_at"],
+        held_until=row["held_until"],
+        changed_at=row["changed_at"] or row["decided_at"],
+        trace_id=row["trace_id"],
+        quantities=added_up(zip(row["skus"], row["quantities"], strict=True)),
+    )
+
+
+def promotion_row(record: PromotionRecord) -> Row:
+    """Arguments of `save_promotion`."""
+    promotion = record.promotion
+    return (
+        promotion.promotion_id,
+        _UNIX_EPOCH + promotion.opens_at_ms * _MS,
+        _UNIX_EPOCH + promotion.closes_at_ms * _MS,
+        promotion.buyer_limit,
+        record.state.value,
+        [sku for sku, _ in promotion.quota],
+        [units for _, units in promotion.quota],
+    )
+
+
+def promotion_record(row: asyncpg.Record) -> PromotionRecord:
+    """A row of `promotions` as a value."""
+    return PromotionRecord(
+        Promotion(
+            promotion_id=row["promotion_id"],
+            opens_at_ms=(row["opens_at"] - _UNIX_EPOCH) // _MS,
+            closes_at_ms=(row["closes_at"] - _UNIX_EPOCH) // _MS,
+            buyer_limit=row["buyer_limit"],
+            quota=tuple(zip(row["quota_skus"], row["quota_units"], strict=True)),
+        ),
+        PromotionState(row["state"]),
+    )

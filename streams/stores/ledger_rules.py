@@ -1,0 +1,88 @@
+"""Rules that every ledger keeps, whatever it is built on: what becomes of steps, what a movement must be. Pure."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from streams.core.books import Movement, PromotionState, State, Step, StepResult
+from streams.stores.ledger import MAX_BATCH
+
+StepKey = tuple[UUID, str, str]
+"""Order id, source and event id."""
+
+
+_WAY = {
+    PromotionState.OPENING: 0,
+    PromotionState.FAILED: 0,  # what failed for want of stock may be tried again
+    PromotionState.OPEN: 1,
+    PromotionState.CLOSING: 2,
+    PromotionState.CLOSED: 3,
+}
+
+
+def overtaken_by(state: PromotionState) -> list[PromotionState]:
+    """The states past `state`: a process that was slow to write it must not take a promotion back."""
+    return [other for other, place in _WAY.items() if place > _WAY[state]]
+
+
+def check_batch(count: int, what: str) -> None:
+    """Raise `ValueError` when one call asks for more than MAX_BATCH."""
+    if count > MAX_BATCH:
+        raise ValueError(f"{count} {what} in one call; at most {MAX_BATCH}, so split them.")
+
+
+class Judgement(NamedTuple):
+    """Results in the order of the steps, the steps to be written with theirs, and the orders' new states."""
+
+    results: list[StepResult]
+    written: list[tuple[Step, StepResult]]
+    changed: dict[UUID, tuple[State, datetime]]
+
+    def movements(self) -> list[Movement]:
+        """Movements of all steps to be written; they are facts, so the result does not matter."""
+        return [movement for step, _ in self.written for movement in step.movements]
+
+
+def step_key(step: Step) -> StepKey:
+    """A step's idempotency key."""
+    return step.order_id, step.source, step.event_id
+
+
+def judge(steps: Sequence[Step], states: Mapping[UUID, State], known: Mapping[StepKey, StepResult]) -> Judgement:
+    """Take `steps` one after the other; `states` has the accepted orders among theirs, `known` their earlier results.
+
+    A step that was taken before is REPEATED. One that was not expected then is NOT_EXPECTED again, so that nobody
+    announces it as done.
+    """
+    now_at, seen = dict(states), dict(known)
+    judgement = Judgement([], [], {})
+    for step in steps:
+        check_movements(step.movements, str(step.order_id))
+        key = step_key(step)
+        before = seen.get(key)
+        if step.order_id not in now_at:
+            result = StepResult.UNKNOWN_ORDER
+        elif before is not None:
+            result = StepResult.REPEATED if before is StepResult.TAKEN else before
+        else:
+            expected = now_at[step.order_id] in step.expected
+            result = StepResult.TAKEN if expected else StepResult.NOT_EXPECTED
+            seen[key] = result
+            judgement.written.append((step, result))
+            if expected:
+                now_at[step.order_id] = step.state
+                judgement.changed[step.order_id] = (step.state, step.at)
+        judgement.results.append(result)
+    return judgement
+
+
+def check_movements(movements: Sequence[Movement], order: str | None = None) -> None:
+    """Assert that movements move something and, for an order's, that they bear its id and no unit comes or goes."""
+    sums: dict[str, int] = {}
+    for movement in movements:
+        assert movement.free or movement.held or movement.sold, f"{movement} moves nothing"
+        if order is not None:
+            assert movement.ref == order, f"{movement} is not of order {order}"
+            sums[movement.sku] = sums.get(movement.sku, 0) + movement.free + movement.held + movement.sold
+    assert not any(sums.values()), f"an order's movements make or lose units: {sums}"
