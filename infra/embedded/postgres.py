@@ -4,6 +4,7 @@ The settings are in `infra/postgres/`; here is what depends on the machine. A cl
 renamed when complete, so that an interrupted start leaves nothing that looks usable.
 """
 
+import ctypes
 import os
 import shutil
 import subprocess
@@ -24,6 +25,7 @@ SLOT = "replica"
 TOOL_TIMEOUT_S = 60.0
 QUERY_TIMEOUT_S = 5.0
 SLOT_TIMEOUT_S = 10.0
+IPC_RMID = 0  # shmctl(2): remove the segment; the same on Linux and macOS
 
 # One statement a line, as the single-user mode wants it. In template1, so that the database inherits the grants.
 BOOTSTRAP_SQL = """\
@@ -142,6 +144,7 @@ class Postgres:
             "listen_addresses": HOST,
             "port": port,
             "unix_socket_directories": "",  # their paths are limited to 107 bytes, a project's is not
+            "dynamic_shared_memory_type": "mmap",  # files in the data directory: nothing in /dev/shm outlives a crash
         }
         options = [piece for name, value in machine.items() for piece in ("-c", f"{name}={value}")]
         return [self.bin_dir / "postgres", "-D", directory, *options]
@@ -167,7 +170,7 @@ class Postgres:
                 os.lchown(path, self.user.uid, self.user.gid)
 
     def _empty_dir(self, directory: Path) -> Path:
-        shutil.rmtree(directory, ignore_errors=True)
+        delete_cluster(directory)
         directory.mkdir(mode=0o700)
         self.own(directory)
         return directory
@@ -225,6 +228,25 @@ class Postgres:
         return StackError(f"PostgreSQL could not {what}. {logs.tail(self.layout.log_path(part))}")
 
 
+def delete_cluster(directory: Path) -> None:
+    """Delete a stopped server's data, and the scrap of shared memory that marks it if the server was killed.
+
+    The next start of the same cluster would remove that; without the cluster nobody would. Raises `OSError`.
+    """
+    try:
+        marks = (directory / "postmaster.pid").read_text().splitlines()
+        key, segment = map(int, marks[6].split())
+    except (OSError, ValueError, IndexError):
+        pass  # ended in order, or was never here
+    else:
+        libc = ctypes.CDLL(None)
+        # After a reboot the number may be somebody else's; with the same key, made from the directory, it is ours.
+        if libc.shmget(key, 0, 0) == segment:
+            libc.shmctl(segment, IPC_RMID, None)
+    if directory.exists():
+        shutil.rmtree(directory)
+
+
 def _replace(new: Path, directory: Path) -> None:
-    shutil.rmtree(directory, ignore_errors=True)
+    delete_cluster(directory)
     new.rename(directory)

@@ -7,7 +7,6 @@ are gone and must be created again; nothing may rely on a broker that creates th
 import atexit
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -18,7 +17,7 @@ from infra.embedded import logs
 from infra.embedded.addresses import HOST, Addresses, Part
 from infra.embedded.binaries import KAFKA_ENV, REDIS_CONF, Binaries, find_binaries, servers_user
 from infra.embedded.children import User, end, kill, spawn
-from infra.embedded.postgres import IS_STREAMING_SQL, Postgres, servers_environment
+from infra.embedded.postgres import IS_STREAMING_SQL, Postgres, delete_cluster, servers_environment
 from infra.embedded.probes import kafka_answers, redis_answers, wait_until
 from infra.embedded.state import Layout, Process, State, choose_ports, lock
 from streams.errors import StackError
@@ -38,13 +37,16 @@ STOP_GRACE_S = {Part.KAFKA: 1.0, Part.REDIS: 10.0, Part.POSTGRES: 20.0, Part.REP
 # The primary before the replica, which takes its last records first.
 STOP_ORDER = (Part.KAFKA, Part.REDIS, Part.POSTGRES, Part.REPLICA)
 
-# When we are killed: PostgreSQL's SIGQUIT ("immediate") takes its processes and shared memory along, SIGKILL would not.
+# When we are killed, or give up. PostgreSQL's SIGQUIT ("immediate") takes its processes and shared memory along, which
+# SIGKILL would not.
 DEATH_SIGNAL = {
     Part.KAFKA: signal.SIGKILL,
     Part.REDIS: signal.SIGKILL,
     Part.POSTGRES: signal.SIGQUIT,
     Part.REPLICA: signal.SIGQUIT,
 }
+# PostgreSQL itself gives its processes 5 s before it kills them.
+ABANDON_GRACE_S = 6.0
 
 
 class Stack:
@@ -230,8 +232,11 @@ class Stack:
         """End all parts at once, as a crash would; what was committed survives. Idempotent."""
         if not self._is_ours():
             return
-        for child in self._children.values():
-            kill(child)
+        for part, child in self._children.items():
+            if child.poll() is None:
+                child.send_signal(DEATH_SIGNAL[part])
+        for part, child in self._children.items():
+            end(child, sign=DEATH_SIGNAL[part], grace_s=ABANDON_GRACE_S)
         self._release()
 
     def _is_ours(self) -> bool:
@@ -257,8 +262,7 @@ def _wipe(layout: Layout) -> None:
     try:
         for part in Part:
             for directory in (layout.part_dir(part), layout.part_dir(part).with_suffix(".new")):
-                if directory.exists():
-                    shutil.rmtree(directory)
+                delete_cluster(directory)
     except PermissionError as error:
         raise StackError(
             f"{error.filename} cannot be deleted ({error.strerror}): another user ran the stack there. Go on as that "
