@@ -12,6 +12,9 @@ from streams.core.stock import End, Expired, Hold, MoveResult, Pool, Promotion, 
 MAX_BATCH = 5_000
 """Orders in one call. A script holds the whole server, so its time is bounded by bounding its work."""
 
+MAX_ORDER_UNITS = 1_000_000_000
+"""Units of one SKU in one order: far above what a message can ask (MAX_LINES x MAX_QTY), far below what Lua counts."""
+
 
 class Stock(Protocol):
     """Redis, or its fake."""

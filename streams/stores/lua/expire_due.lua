@@ -64,9 +64,9 @@ end
 local members, rest, rest_score = {}, nil, nil
 local skip, drained = 0, false
 while room > 0 and budget > 0 do
-  local first = redis.call('ZRANGEBYSCORE', DUE, '-inf', ARGV[2], 'WITHSCORES', 'LIMIT', skip, 1)
+  local first = redis.call('ZRANGE', DUE, skip, skip, 'WITHSCORES')
   local member = first[1]
-  if not member then
+  if not member or tonumber(first[2]) > now_ms then
     drained = true
     break
   end

@@ -9,5 +9,6 @@ local function hold_owner(hold)
 end
 
 local function hold_lines(hold)
-  return string.gmatch(string.sub(hold, string.find(hold, '\n', 17, true)), '\n([^\n]+)\n(%d+)')
+  local from = string.find(hold, '\n', 17, true)
+  return string.gmatch(string.sub(hold, from), '\n([^\n]+)\n(%d+)')
 end

@@ -1,0 +1,161 @@
+"""Reservations as the reserve script takes them, its answer as verdicts, holds as Redis keeps them.
+
+The layouts are described where they are decided: in the headers of lua/reserve_batch.lua and lua/include/holds.lua.
+"""
+
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Raw
+
+from streams.core.stock import MAIN, Code, Reservation, Verdict, promo_pool
+from streams.stores.stock_checks import check_batch, check_order_units
+from streams.stores.stock_keys import owner, split_field
+
+_pack = msgspec.msgpack.Encoder().encode
+_times = struct.Struct(">QQ")
+_memo = struct.Struct(">B8s16sQQ")
+_CODES = tuple(Code)
+_REPLAY = 8
+_CONFLICT = 9
+
+
+# Redis' msgpack knows no binaries, and msgspec no strings that are not UTF-8; so those headers are written here.
+_STR = [bytes([0xA0 | size]) for size in range(32)]
+_array16 = struct.Struct(">BH")
+
+
+def binaries(values: Sequence[bytes]) -> bytes:
+    """Byte strings as a msgpack list of strings; all of one length under 32, and at most 65,535 of them."""
+    if not values:
+        return b"\x90"
+    header = _STR[len(values[0])]
+    return _array16.pack(0xDC, len(values)) + header + header.join(values)
+
+
+class Columns(msgspec.Struct, frozen=True, gc=False):
+    """A batch in columns, as the script reads it: fewer tables in Lua, and names written once.
+
+    `line_field`, `promotion_of` and `owner_of` are numbers from 1 into `fields`, `promotions` and `owners`; 0 is none.
+    `line_end` is each order's last line, and empty when every order has one line. `promotion_of` and `owner_of` are
+    empty when no order names a promotion. `tangled` tells that a key or an order id comes more than once.
+    """
+
+    keys: Raw
+    prints: Raw
+    ids: Raw
+    accepted_times: Raw
+    refused_times: Raw
+    held_until_ms: str
+    fields: Sequence[str]
+    line_field: Sequence[int]
+    line_units: Sequence[int]
+    line_end: Sequence[int]
+    promotions: Sequence[str]
+    promotion_of: Sequence[int]
+    owners: Sequence[str]
+    owner_of: Sequence[int]
+    tangled: bool
+
+
+class StoredHold(NamedTuple):
+    """A hold as Redis keeps it. Times are milliseconds since 1970."""
+
+    decided_at_ms: int
+    due_ms: int
+    pool: str
+    quantities: tuple[tuple[str, int], ...]
+
+
+def encode_batch(batch: Sequence[Reservation], *, now_ms: int, held_until_ms: int) -> bytes:
+    """The batch as one msgpack blob; raises `ValueError` for what no reservation can be."""
+    check_batch(batch)
+    keys, prints, ids, buyers, promotions, quantities = zip(*batch, strict=True) if batch else ((),) * 6
+    fields, line_field, line_units, line_end = _lines(promotions, quantities)
+    check_order_units(line_units)
+    promotion_numbers, promotion_of, owner_numbers, owner_of = _owners(promotions, buyers)
+    return _pack(
+        Columns(
+            keys=Raw(binaries(keys)),
+            prints=Raw(binaries(prints)),
+            ids=Raw(binaries(ids)),
+            accepted_times=Raw(_STR[16] + _times.pack(now_ms, held_until_ms)),
+            refused_times=Raw(_STR[16] + _times.pack(now_ms, 0)),
+            held_until_ms=str(held_until_ms),
+            fields=fields,
+            line_field=line_field,
+            line_units=line_units,
+            line_end=line_end if len(line_units) > len(batch) else (),
+            promotions=promotion_numbers,
+            promotion_of=promotion_of,
+            owners=owner_numbers,
+            owner_of=owner_of,
+            tangled=len(set(keys)) < len(keys) or len(set(ids)) < len(ids),
+        )
+    )
+
+
+def decode_verdicts(answer: bytes, batch: Sequence[Reservation], *, now_ms: int, held_until_ms: int) -> list[Verdict]:
+    """The script's answer as verdicts, in the batch's order."""
+    until = [held_until_ms if code is Code.ACCEPTED else 0 for code in _CODES]
+    verdicts: list[Verdict] = []
+    memo_at = len(batch)
+    for byte, reservation in zip(answer, batch, strict=False):
+        if byte < _REPLAY:
+            verdicts.append(Verdict(_CODES[byte], False, False, reservation.order_id, now_ms, until[byte]))
+        else:
+            code, _, order_id, decided_at_ms, due_ms = _memo.unpack_from(answer, memo_at)
+            memo_at += _memo.size
+            verdicts.append(Verdict(_CODES[code], True, byte == _CONFLICT, order_id, decided_at_ms, due_ms))
+    return verdicts
+
+
+def decode_hold(packed: bytes) -> StoredHold:
+    """A hold from its bytes."""
+    decided_at_ms, due_ms = _times.unpack_from(packed)
+    _, *texts = packed[_times.size :].split(b"\n")
+    lines = [(*split_field(name), int(units)) for name, units in zip(texts[::2], texts[1::2], strict=True)]
+    return StoredHold(decided_at_ms, due_ms, lines[0][1], tuple((sku, units) for sku, _, units in lines))
+
+
+def _lines(
+    promotions: Sequence[str | None], quantities: Sequence[tuple[tuple[str, int], ...]]
+) -> tuple[list[str], list[int], list[int], list[int]]:
+    numbers: dict[str, int] = {}
+    line_field: list[int] = []
+    line_units: list[int] = []
+    line_end: list[int] = []
+    pools = {None: MAIN} | {promotion: promo_pool(promotion) for promotion in set(promotions) if promotion is not None}
+    suffixes = {promotion: f"|{pool}" for promotion, pool in pools.items()}
+    for promotion, lines in zip(promotions, quantities, strict=True):
+        suffix = suffixes[promotion]
+        for sku, units in lines:
+            name = sku + suffix
+            number = numbers.get(name)
+            if number is None:
+                number = numbers[name] = len(numbers) + 1
+            line_field.append(number)
+            line_units.append(units)
+        line_end.append(len(line_units))
+    return list(numbers), line_field, line_units, line_end
+
+
+def _owners(
+    promotions: Sequence[str | None], buyers: Sequence[str]
+) -> tuple[list[str], list[int], list[str], list[int]]:
+    if not any(promotions):
+        return [], [], [], []
+    promotion_numbers: dict[str, int] = {}
+    owner_numbers: dict[str, int] = {}
+    promotion_of: list[int] = []
+    owner_of: list[int] = []
+    for promotion, buyer in zip(promotions, buyers, strict=True):
+        if promotion is None:
+            promotion_of.append(0)
+            owner_of.append(0)
+        else:
+            promotion_of.append(promotion_numbers.setdefault(promotion, len(promotion_numbers) + 1))
+            owner_of.append(owner_numbers.setdefault(owner(promotion, buyer), len(owner_numbers) + 1))
+    return list(promotion_numbers), promotion_of, list(owner_numbers), owner_of
