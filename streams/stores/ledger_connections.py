@@ -1,7 +1,6 @@
 """Connections to the primary and its replica, bounded in number and time, and the choice between the two."""
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,13 +23,6 @@ REPLICA_ANSWER_S = 1.0
 REPLICA_REST_S = 1.0
 """A replica that failed is left alone for so long, so that not every reader pays for finding out."""
 _POLL_FIRST_S, _POLL_LONGEST_S = 0.002, 0.05
-_TOKEN = re.compile(r"[0-9A-F]{1,8}/[0-9A-F]{1,8}")
-
-
-def check_token(token: str | None) -> None:
-    """Raise `ValueError` unless `token` is None or a WAL position such as `0/16B3748`."""
-    if token is not None and _TOKEN.fullmatch(token) is None:
-        raise ValueError(f"{token[:40]!r} is no position in the ledger; pass a read_token as it was given.")
 
 
 async def open_pool(dsn: str, *, size: int, statement_timeout_s: float, eager: bool) -> "Pool":

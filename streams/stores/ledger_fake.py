@@ -23,9 +23,18 @@ from streams.core.books import (
 )
 from streams.messages import Outcome
 from streams.stores.ledger import Ledger
-from streams.stores.ledger_connections import check_token
-from streams.stores.ledger_rows import added_up, assert_adds_up, key_of
-from streams.stores.ledger_rules import StepKey, check_batch, check_movements, judge, overtaken_by, step_key
+from streams.stores.ledger_rules import (
+    StepKey,
+    added_up,
+    assert_adds_up,
+    check_batch,
+    check_movements,
+    check_token,
+    judge,
+    key_of,
+    overtaken_by,
+    step_key,
+)
 
 _MovementKey = tuple[str, Action, str, str]
 
@@ -89,6 +98,7 @@ class FakeLedger(Ledger):
         )
         self.by_order_id[booking.order_id] = key
         if accepted:
+            assert booking.order_id not in self.accepted, f"two keys share an order id: {booking.order_id}"
             order = self.accepted[booking.order_id] = _order(booking)
             ref = str(order.order_id)
             for sku, qty in order.quantities:
@@ -113,7 +123,8 @@ class FakeLedger(Ledger):
         """See `Ledger`."""
         check_batch(len(steps), "steps")
         states = {s.order_id: self.accepted[s.order_id].state for s in steps if s.order_id in self.accepted}
-        judgement = judge(steps, states, {key: result for key, (_, result) in self.taken.items()})
+        known = {key: self.taken[key][1] for key in map(step_key, steps) if key in self.taken}
+        judgement = judge(steps, states, known)
         for step, result in judgement.written:
             self.taken[step_key(step)] = (step, result)
         for movement in judgement.movements():

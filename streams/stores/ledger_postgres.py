@@ -24,15 +24,16 @@ from streams.core.books import (
 )
 from streams.errors import LedgerUnavailable
 from streams.stores import ledger_rows as rows
+from streams.stores import ledger_statements as statements
 from streams.stores.ledger import Ledger
-from streams.stores.ledger_codes import ACTIONS, RESULT_OF, STATE_OF, STATES
-from streams.stores.ledger_connections import SQL, Reader, check_token, open_pool
+from streams.stores.ledger_codes import ACTIONS, RESULT_OF
+from streams.stores.ledger_connections import SQL, Reader, open_pool
 from streams.stores.ledger_errors import outages
 from streams.stores.ledger_migrations import load_migrations, migrate
-from streams.stores.ledger_rules import check_batch, check_movements, judge, overtaken_by, step_key
+from streams.stores.ledger_rules import check_batch, check_movements, check_token, key_of, overtaken_by
 
 if TYPE_CHECKING:
-    from streams.stores.ledger_connections import Connection, Pool
+    from streams.stores.ledger_connections import Pool
 
 PERSIST_TRIES = 5
 """Each try loses only to a worker that wrote some of the same keys meanwhile; a second one is rare already."""
@@ -100,20 +101,20 @@ class PostgresLedger(Ledger):
         """See `Ledger`. Writes first and asks only when a key was known: repeats that get here are rare."""
         check_batch(len(batch), "bookings")
         # One order of keys for all: two workers with the same submissions wait for each other instead of deadlocking.
-        rest = sorted(batch, key=rows.key_of)
+        rest = sorted(batch, key=key_of)
         stored: dict[SubmissionKey, StoredDecision] = {}
         with outages():
             async with self._connection() as connection:
                 for _ in range(PERSIST_TRIES):
                     try:
-                        await _copy_batch(connection, rest)
-                        return Persisted(await _token(connection), stored)
+                        await statements.copy_batch(connection, rest)
+                        return Persisted(await statements.token(connection), stored)
                     except asyncpg.UniqueViolationError as violation:
                         # Decisions are written first, so any other table can only collide under another key.
                         if violation.table_name != "decisions":
                             raise AssertionError(f"two keys share an order id: {violation}") from violation
-                    stored |= await _lookup(connection, [rows.key_of(booking) for booking in rest])
-                    rest = [booking for booking in rest if rows.key_of(booking) not in stored]
+                    stored |= await statements.find_stored(connection, [key_of(booking) for booking in rest])
+                    rest = [booking for booking in rest if key_of(booking) not in stored]
         raise LedgerUnavailable(f"Other workers kept writing the same keys, {PERSIST_TRIES} times over; try again.")
 
     async def lookup(self, keys: Sequence[SubmissionKey]) -> dict[SubmissionKey, StoredDecision]:
@@ -123,7 +124,7 @@ class PostgresLedger(Ledger):
             return {}
         with outages():
             async with self._connection() as connection:
-                return await _lookup(connection, keys)
+                return await statements.find_stored(connection, keys)
 
     async def record_conflicts(self, conflicts: Sequence[Conflict]) -> None:
         """See `Ledger`."""
@@ -141,15 +142,15 @@ class PostgresLedger(Ledger):
             return {}
         with outages():
             async with self._connection() as connection:
-                return await _orders(connection, order_ids)
+                return await statements.find_orders(connection, order_ids)
 
     async def take_steps(self, steps: Sequence[Step]) -> tuple[str, list[StepResult]]:
         """See `Ledger`. Orders are locked first, in the order of their ids, so writers of one order go in turn."""
         check_batch(len(steps), "steps")
         with outages():
             async with self._connection() as connection:
-                results = await _take_steps(connection, steps) if steps else []
-                return await _token(connection), results
+                results = await statements.take_steps(connection, steps) if steps else []
+                return await statements.token(connection), results
 
     async def record_movements(self, movements: Sequence[Movement]) -> bool:
         """See `Ledger`."""
@@ -161,7 +162,7 @@ class PostgresLedger(Ledger):
             async with self._connection() as connection:
                 transaction = connection.transaction()
                 await transaction.start()
-                if await _add_command_movements(connection, movements) == len(movements):
+                if await statements.add_command_movements(connection, movements) == len(movements):
                     await transaction.commit()
                     return True
                 await transaction.rollback()
@@ -179,7 +180,7 @@ class PostgresLedger(Ledger):
             async with self._connection() as connection, connection.transaction():
                 await connection.execute(SQL["save_promotion"], *rows.promotion_row(record), later)
                 if movements:
-                    await _add_command_movements(connection, movements)
+                    await statements.add_command_movements(connection, movements)
 
     async def promotions(self, *states: PromotionState) -> list[PromotionRecord]:
         """See `Ledger`."""
@@ -191,14 +192,15 @@ class PostgresLedger(Ledger):
     async def find_order(self, order_id: UUID, *, token: str | None = None) -> OrderRecord | None:
         """See `Ledger`."""
         check_token(token)
-        return (await self._reader.read(lambda connection: _orders(connection, [order_id]), token)).get(order_id)
+        found = await self._reader.read(lambda connection: statements.find_orders(connection, [order_id]), token)
+        return found.get(order_id)
 
     async def find_decision(
         self, key: SubmissionKey | UUID, *, token: str | None = None
     ) -> tuple[SubmissionKey, StoredDecision] | None:
         """See `Ledger`."""
         check_token(token)
-        return await self._reader.read(lambda connection: _find_decision(connection, key), token)
+        return await self._reader.read(lambda connection: statements.find_decision(connection, key), token)
 
     async def steps(self, order_id: UUID, *, token: str | None = None) -> list[tuple[datetime, str, str, str]]:
         """See `Ledger`."""
@@ -219,76 +221,3 @@ class PostgresLedger(Ledger):
 
     def _connection(self) -> "asyncpg.pool.PoolAcquireContext[asyncpg.Record]":
         return self._primary.acquire(timeout=self._timeout_s)
-
-
-async def _token(connection: "Connection") -> str:
-    # What is flushed, not what is inserted: our commit waited for its flush, a replica never gets more than that, and
-    # the insert position may be one that no replica reaches until the next write.
-    token: str = await connection.fetchval(SQL["wal_token"])
-    return token
-
-
-async def _copy_batch(connection: "Connection", batch: Sequence[Booking]) -> None:
-    if not batch:
-        return
-    decisions, orders, lines = rows.batch_rows(batch)
-    async with connection.transaction():
-        await connection.copy_records_to_table("decisions", records=decisions, columns=rows.DECISIONS)
-        if orders:
-            await connection.copy_records_to_table("orders", records=orders, columns=rows.ORDERS)
-            await connection.copy_records_to_table("order_lines", records=lines, columns=rows.LINES)
-
-
-async def _lookup(connection: "Connection", keys: Sequence[SubmissionKey]) -> dict[SubmissionKey, StoredDecision]:
-    found = await connection.fetch(SQL["lookup"], [key[0] for key in keys], [key[1] for key in keys])
-    return dict(rows.stored_decision(row) for row in found)
-
-
-async def _orders(connection: "Connection", order_ids: Sequence[UUID]) -> dict[UUID, OrderRecord]:
-    found = await connection.fetch(SQL["orders"], order_ids)
-    return {row["order_id"]: rows.order_record(row) for row in found}
-
-
-async def _find_decision(
-    connection: "Connection", key: SubmissionKey | UUID
-) -> tuple[SubmissionKey, StoredDecision] | None:
-    if isinstance(key, UUID):
-        order = await connection.fetchrow(SQL["key_of_order"], key)
-        if order is None:
-            rejection = await connection.fetchrow(SQL["rejection_by_order_id"], key)
-            return None if rejection is None else rows.stored_decision(rejection)
-        key = (order["channel"], order["submission_id"])
-    found = await _lookup(connection, [key])
-    return (key, found[key]) if key in found else None
-
-
-async def _take_steps(connection: "Connection", steps: Sequence[Step]) -> list[StepResult]:
-    async with connection.transaction():
-        locked = await connection.fetch(SQL["lock_orders"], list({step.order_id for step in steps}))
-        states = {row["order_id"]: STATE_OF[row["state"]] for row in locked}
-        columns = [list(column) for column in zip(*map(step_key, steps), strict=True)]
-        known = {
-            (row["order_id"], row["source"], row["event_id"]): RESULT_OF[row["result"]]
-            for row in await connection.fetch(SQL["known_steps"], *columns)
-        }
-        judgement = judge(steps, states, known)
-        if judgement.written:
-            await connection.copy_records_to_table(
-                "order_steps", records=[rows.step_row(*written) for written in judgement.written], columns=rows.STEPS
-            )
-        if movements := judgement.movements():
-            await connection.execute(SQL["add_order_movements"], *rows.movement_columns(movements))
-        if changed := judgement.changed:
-            await connection.execute(
-                SQL["set_states"],
-                list(changed),
-                [STATES[state] for state, _ in changed.values()],
-                [at for _, at in changed.values()],
-            )
-    return judgement.results
-
-
-async def _add_command_movements(connection: "Connection", movements: Sequence[Movement]) -> int:
-    """Add those that are new; returns how many were."""
-    status: str = await connection.execute(SQL["add_command_movements"], *rows.movement_columns(movements))
-    return int(status.rsplit(" ", 1)[1])

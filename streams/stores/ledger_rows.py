@@ -27,6 +27,7 @@ from streams.core.books import (
 from streams.core.stock import Promotion
 from streams.messages import Outcome
 from streams.stores.ledger_codes import ACTIONS, RESULTS, STATE_OF, STATES, VERDICTS, outcome_of
+from streams.stores.ledger_rules import added_up, assert_adds_up
 
 Row = tuple[Any, ...]
 
@@ -58,11 +59,6 @@ def encode_timestamp(value: datetime | int) -> tuple[int]:
 def decode_timestamp(value: tuple[int]) -> datetime:
     """What asyncpg returns for a timestamptz: an aware datetime in UTC."""
     return _PG_EPOCH + timedelta(microseconds=value[0])
-
-
-def key_of(booking: Booking) -> SubmissionKey:
-    """A booking's idempotency key."""
-    return booking.submission.channel, booking.submission.submission_id
 
 
 class Batch(NamedTuple):
@@ -106,24 +102,6 @@ def batch_rows(batch: Iterable[Booking]) -> Batch:
         for line_no, line in enumerate(lines):
             add_line((line.unit_price, line.qty, line_no, order_id, line.sku, pool))
     return rows
-
-
-def assert_adds_up(booking: Booking) -> None:
-    """Assert that what the stock took is what the lines say: the ledger keeps the lines as the hold's entry."""
-    lines = booking.submission.lines
-    if len(lines) == 1:
-        fits = booking.quantities == ((lines[0].sku, lines[0].qty),)
-    else:
-        fits = dict(booking.quantities) == dict(added_up((line.sku, line.qty) for line in lines))
-    assert fits, f"quantities {booking.quantities} are not the lines of {key_of(booking)}"
-
-
-def added_up(lines: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
-    """Each SKU once, in the order of first appearance, with its units over all lines."""
-    sums: dict[str, int] = {}
-    for sku, qty in lines:
-        sums[sku] = sums.get(sku, 0) + qty
-    return tuple(sums.items())
 
 
 def step_row(step: Step, result: StepResult) -> Row:

@@ -1,17 +1,18 @@
 """Rules that every ledger keeps, whatever it is built on: what becomes of steps, what a movement must be. Pure."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from streams.core.books import Movement, PromotionState, State, Step, StepResult
+from streams.core.books import Booking, Movement, PromotionState, State, Step, StepResult, SubmissionKey
 from streams.stores.ledger import MAX_BATCH
 
 StepKey = tuple[UUID, str, str]
 """Order id, source and event id."""
 
-
+_TOKEN = re.compile(r"[0-9A-F]{1,8}/[0-9A-F]{1,8}")
 _WAY = {
     PromotionState.OPENING: 0,
     PromotionState.FAILED: 0,  # what failed for want of stock may be tried again
@@ -86,3 +87,32 @@ def check_movements(movements: Sequence[Movement], order: str | None = None) -> 
             assert movement.ref == order, f"{movement} is not of order {order}"
             sums[movement.sku] = sums.get(movement.sku, 0) + movement.free + movement.held + movement.sold
     assert not any(sums.values()), f"an order's movements make or lose units: {sums}"
+
+
+def key_of(booking: Booking) -> SubmissionKey:
+    """A booking's idempotency key."""
+    return booking.submission.channel, booking.submission.submission_id
+
+
+def assert_adds_up(booking: Booking) -> None:
+    """Assert that what the stock took is what the lines say: the ledger keeps the lines as the hold's entry."""
+    lines = booking.submission.lines
+    if len(lines) == 1:
+        fits = booking.quantities == ((lines[0].sku, lines[0].qty),)
+    else:
+        fits = dict(booking.quantities) == dict(added_up((line.sku, line.qty) for line in lines))
+    assert fits, f"quantities {booking.quantities} are not the lines of {key_of(booking)}"
+
+
+def added_up(lines: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
+    """Each SKU once, in the order of first appearance, with its units over all lines."""
+    sums: dict[str, int] = {}
+    for sku, qty in lines:
+        sums[sku] = sums.get(sku, 0) + qty
+    return tuple(sums.items())
+
+
+def check_token(token: str | None) -> None:
+    """Raise `ValueError` unless `token` is None or a WAL position such as `0/16B3748`."""
+    if token is not None and _TOKEN.fullmatch(token) is None:
+        raise ValueError(f"{token[:40]!r} is no position in the ledger; pass a read_token as it was given.")

@@ -1,0 +1,93 @@
+"""What the ledger says to Postgres on a connection that is given, statement by statement."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from streams.core.books import Booking, Movement, OrderRecord, Step, StepResult, StoredDecision, SubmissionKey
+from streams.stores import ledger_rows as rows
+from streams.stores.ledger_codes import RESULT_OF, STATE_OF, STATES
+from streams.stores.ledger_connections import SQL
+from streams.stores.ledger_rules import judge, step_key
+
+if TYPE_CHECKING:
+    from streams.stores.ledger_connections import Connection
+
+
+async def token(connection: "Connection") -> str:
+    """Position in the WAL that holds everything this connection has committed."""
+    # What is flushed, not what is inserted: our commit waited for its flush, a replica never gets more than that, and
+    # the insert position may be one that no replica reaches until the next write.
+    token: str = await connection.fetchval(SQL["wal_token"])
+    return token
+
+
+async def copy_batch(connection: "Connection", batch: Sequence[Booking]) -> None:
+    """Write a batch in one transaction; a key known already is a `UniqueViolationError` on `decisions`."""
+    if not batch:
+        return
+    decisions, orders, lines = rows.batch_rows(batch)
+    async with connection.transaction():
+        await connection.copy_records_to_table("decisions", records=decisions, columns=rows.DECISIONS)
+        if orders:
+            await connection.copy_records_to_table("orders", records=orders, columns=rows.ORDERS)
+            await connection.copy_records_to_table("order_lines", records=lines, columns=rows.LINES)
+
+
+async def find_stored(connection: "Connection", keys: Sequence[SubmissionKey]) -> dict[SubmissionKey, StoredDecision]:
+    """Decisions by key; absent ones are left out."""
+    found = await connection.fetch(SQL["lookup"], [key[0] for key in keys], [key[1] for key in keys])
+    return dict(rows.stored_decision(row) for row in found)
+
+
+async def find_orders(connection: "Connection", order_ids: Sequence[UUID]) -> dict[UUID, OrderRecord]:
+    """Accepted orders by id; absent ones are left out."""
+    found = await connection.fetch(SQL["orders"], order_ids)
+    return {row["order_id"]: rows.order_record(row) for row in found}
+
+
+async def find_decision(
+    connection: "Connection", key: SubmissionKey | UUID
+) -> tuple[SubmissionKey, StoredDecision] | None:
+    """A decision by key or order id."""
+    if isinstance(key, UUID):
+        order = await connection.fetchrow(SQL["key_of_order"], key)
+        if order is None:
+            rejection = await connection.fetchrow(SQL["rejection_by_order_id"], key)
+            return None if rejection is None else rows.stored_decision(rejection)
+        key = (order["channel"], order["submission_id"])
+    found = await find_stored(connection, [key])
+    return (key, found[key]) if key in found else None
+
+
+async def take_steps(connection: "Connection", steps: Sequence[Step]) -> list[StepResult]:
+    """Take steps in one transaction; see `Ledger`."""
+    async with connection.transaction():
+        locked = await connection.fetch(SQL["lock_orders"], list({step.order_id for step in steps}))
+        states = {row["order_id"]: STATE_OF[row["state"]] for row in locked}
+        columns = [list(column) for column in zip(*map(step_key, steps), strict=True)]
+        known = {
+            (row["order_id"], row["source"], row["event_id"]): RESULT_OF[row["result"]]
+            for row in await connection.fetch(SQL["known_steps"], *columns)
+        }
+        judgement = judge(steps, states, known)
+        if judgement.written:
+            await connection.copy_records_to_table(
+                "order_steps", records=[rows.step_row(*written) for written in judgement.written], columns=rows.STEPS
+            )
+        if movements := judgement.movements():
+            await connection.execute(SQL["add_order_movements"], *rows.movement_columns(movements))
+        if changed := judgement.changed:
+            await connection.execute(
+                SQL["set_states"],
+                list(changed),
+                [STATES[state] for state, _ in changed.values()],
+                [at for _, at in changed.values()],
+            )
+    return judgement.results
+
+
+async def add_command_movements(connection: "Connection", movements: Sequence[Movement]) -> int:
+    """Add those that are new; returns how many were."""
+    status: str = await connection.execute(SQL["add_command_movements"], *rows.movement_columns(movements))
+    return int(status.rsplit(" ", 1)[1])
