@@ -23,7 +23,7 @@ class FakeLog(Log):
     async def partitions(self, topic: str) -> int:
         """See `Log`."""
         if topic not in self._topics:
-            raise UnknownThing(f"Topic {topic} does not exist; create it with `floodway topics`.")
+            raise UnknownThing(f"Topic {topic} does not exist; create it with `floodway init`.")
         return self._topics[topic]
 
     async def close(self) -> None:

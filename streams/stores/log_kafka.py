@@ -79,7 +79,7 @@ class KafkaLog(Log):
         except KafkaError as error:
             raise LogUnavailable(f"Kafka did not tell of topic {topic}: {error!r}.") from error
         if not found:
-            raise UnknownThing(f"Topic {topic} does not exist; create it with `floodway topics`.")
+            raise UnknownThing(f"Topic {topic} does not exist; create it with `floodway init`.")
         return len(found)
 
     async def close(self) -> None:

@@ -1,0 +1,80 @@
+"""`floodway stock`: goods in, and what is on the shelves."""
+
+import csv
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+
+from infra.cli.context import connected, out, print_json, print_table
+from streams.errors import Refused
+from streams.receiving import receive
+
+
+async def load(file: Path, *, ref: str | None = None, json: bool = False) -> None:
+    """Add units to the main pool: CSV with a header `sku,qty`, or NDJSON with the same names.
+
+    Loading is idempotent: the same reference is added once, however often it is tried.
+
+    Parameters
+    ----------
+    file
+        What came in.
+    ref
+        Reference of the delivery; by default a digest of the file, so that a second delivery of the very same
+        content needs a reference of its own.
+    json
+        Print one JSON object.
+
+    """
+    if not file.is_file():
+        raise Refused(f"There is no file {file}.")
+    reference = ref or f"file:{hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
+    async with connected() as parts:
+        skus, units = await receive(parts, reference, _items(file))
+    if json:
+        print_json({"ref": reference, "skus": skus, "units": units, "repeated": skus == 0})
+    elif skus == 0:
+        out.print(f"Delivery {reference} was loaded before; nothing was added. Give --ref for a new delivery.")
+    else:
+        out.print(f"Delivery {reference}: {units:,} units of {skus:,} SKUs added to main.")
+
+
+async def show(*skus: str, json: bool = False, limit: int = 50) -> None:
+    """Show units free, held and sold, by SKU and pool.
+
+    Parameters
+    ----------
+    skus
+        Only these; all when none is named.
+    json
+        Print one JSON object a line, all of them.
+    limit
+        Rows of the table at the most.
+
+    """
+    rows = []
+    more = 0
+    async with connected() as parts:
+        async for pool in parts.stock.pools(list(skus) or None):
+            if json:
+                print_json(pool._asdict())
+            elif len(rows) < limit:
+                rows.append(pool)
+            else:
+                more += 1
+    if not json:
+        print_table(["SKU", "pool", "free", "held", "sold"], sorted(rows))
+        if more:
+            out.print(f"and {more:,} more; name SKUs, or raise --limit")
+
+
+def _items(file: Path) -> Iterator[tuple[str, int]]:
+    with file.open(newline="", encoding="utf-8") as lines:
+        rows = csv.DictReader(lines) if file.suffix == ".csv" else map(orjson.loads, filter(str.strip, lines))
+        for number, row in enumerate(rows, start=1):
+            try:
+                yield str(row["sku"]), int(row["qty"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise Refused(f"{file}, row {number}: {error!r}; each needs a `sku` and a whole `qty`.") from None

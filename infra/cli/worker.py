@@ -1,0 +1,39 @@
+"""`floodway worker`: the processes that do the work."""
+
+from typing import Literal
+
+from infra.cli.context import people, settings
+from infra.workers import Supervisor
+from streams.settings import Settings
+
+Role = Literal["intake", "lifecycle"]
+
+
+def worker(*roles: Role, processes: int = 1, log_level: str | None = None) -> int:
+    """Run workers until interrupted: `intake` decides submissions, `lifecycle` carries orders on and ends holds.
+
+    One role with one process runs right here. Several are children, started again when one dies.
+
+    Parameters
+    ----------
+    roles
+        What to run; both when none is named.
+    processes
+        Processes of each role; more than there are partitions would idle.
+    log_level
+        DEBUG, INFO, WARNING or ERROR.
+
+    """
+    using = settings() if log_level is None else settings(log_level=log_level.upper())
+    chosen: tuple[Role, ...] = roles or ("intake", "lifecycle")
+    if len(chosen) == 1 and processes == 1:
+        _run_here(chosen[0], using)
+    supervisor = Supervisor(using, dict.fromkeys(chosen, processes), say=people.print)
+    people.print(f"Running {', '.join(f'{processes} x {role}' for role in chosen)}. Ctrl-C ends them.")
+    return supervisor.run()
+
+
+def _run_here(role: Role, using: Settings) -> None:
+    from agents.worker import run  # noqa: PLC0415 - faust takes a second to import
+
+    run(role, using)

@@ -1,0 +1,131 @@
+"""Worker processes as children that cannot outlive us, started again when they die."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from types import FrameType
+
+from infra.embedded import spawn
+from streams.settings import PREFIX, Settings
+
+LOOK_INTERVAL_S = 0.2
+BACKOFF_S = (0.2, 1.0, 5.0, 15.0)
+"""Pauses before a worker is started again; the last one for ever. A run of a minute starts over with the first."""
+SETTLED_S = 60.0
+STOP_WAIT_S = 15.0
+
+
+class _Slot:
+    """One place for one worker: the process in it now, and when it may be started again."""
+
+    def __init__(self, role: str, number: int) -> None:
+        self.role = role
+        self.number = number
+        self.process: subprocess.Popen[bytes] | None = None
+        self.started_at = 0.0
+        self.deaths = 0
+        self.next_start_at = 0.0
+
+
+class Supervisor:
+    """Keeps a number of processes of each role running. Their logs are `<log_dir>/<role>-<n>.log`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        processes: Mapping[str, int],
+        *,
+        say: Callable[[str], object],
+        log_dir: Path = Path(".floodway/logs"),
+    ) -> None:
+        self._environ = _environ(settings)
+        self._log_dir = log_dir
+        self._say = say
+        self._slots = [_Slot(role, n) for role, count in processes.items() for n in range(count)]
+        self._stopping = False
+
+    def start(self) -> None:
+        """Start all."""
+        self._log_dir.mkdir(parents=True, exist_ok=True)
+        for slot in self._slots:
+            self._start(slot)
+
+    def look(self) -> None:
+        """Start again what has died and has waited long enough. Call it a few times a second."""
+        now = time.monotonic()
+        for slot in self._slots:
+            if slot.process is not None and slot.process.poll() is not None:
+                self._bury(slot, now)
+            if slot.process is None and now >= slot.next_start_at and not self._stopping:
+                self._start(slot)
+
+    def pids(self, role: str | None = None) -> list[int]:
+        """Ids of the processes alive, of one role or all."""
+        return [
+            slot.process.pid
+            for slot in self._slots
+            if slot.process is not None and slot.process.poll() is None and role in {None, slot.role}
+        ]
+
+    def stop(self) -> None:
+        """End all, gracefully within a bound, then by force. Idempotent."""
+        self._stopping = True
+        alive = [slot.process for slot in self._slots if slot.process is not None]
+        for process in alive:
+            if process.poll() is None:
+                process.terminate()
+        deadline = time.monotonic() + STOP_WAIT_S
+        for process in alive:
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def run(self) -> int:
+        """Start all and keep them until a signal says to end."""
+        ended = []
+
+        def end(number: int, _frame: FrameType | None) -> None:
+            ended.append(number)
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, end)
+        self.start()
+        try:
+            while not ended:
+                time.sleep(LOOK_INTERVAL_S)
+                self.look()
+        finally:
+            self.stop()
+        return 0
+
+    def _start(self, slot: _Slot) -> None:
+        argv = [sys.executable, "-c", "from infra.cli import main; main()", "worker", slot.role]
+        log_path = self._log_dir / f"{slot.role}-{slot.number}.log"
+        slot.process = spawn(argv, log_path=log_path, env=self._environ)
+        slot.started_at = time.monotonic()
+
+    def _bury(self, slot: _Slot, now: float) -> None:
+        assert slot.process is not None
+        if now - slot.started_at > SETTLED_S:
+            slot.deaths = 0
+        pause_s = BACKOFF_S[min(slot.deaths, len(BACKOFF_S) - 1)]
+        self._say(
+            f"{slot.role} {slot.number} ended with {slot.process.returncode}; again in {pause_s:g} s. "
+            f"See {self._log_dir / f'{slot.role}-{slot.number}.log'}."
+        )
+        slot.deaths += 1
+        slot.next_start_at = now + pause_s
+        slot.process = None
+
+
+def _environ(settings: Settings) -> dict[str, str]:
+    """Our environment with all settings spelled out, so that children run with exactly these."""
+    ours = {PREFIX + f.name.upper(): str(v) for f in fields(settings) if (v := getattr(settings, f.name)) is not None}
+    return {**os.environ, **ours}
