@@ -5,7 +5,7 @@ Codes are stored for ever: add new ones at the end with a migration, never chang
 
 from types import MappingProxyType
 
-from streams.core.books import Action, State, StepResult
+from streams.core.books import Action, State
 from streams.messages import Outcome, Reason
 
 ACCEPTED = 0
@@ -40,12 +40,9 @@ ACTIONS = MappingProxyType(
         Action.SWEEP: 8,
     }
 )
-RESULTS = MappingProxyType({StepResult.TAKEN: 0, StepResult.NOT_EXPECTED: 1})
-"""A repeated step and a step of an unknown order are not written, so they need no code."""
 
 REASON_OF = {code: reason for reason, code in VERDICTS.items()}
 STATE_OF = {code: state for state, code in STATES.items()}
-RESULT_OF = {code: result for result, code in RESULTS.items()}
 
 assert len(VERDICTS) == len(Reason) + 1, "every reason needs a code"
 assert len(STATES) == len(State), "every state needs a code"

@@ -127,8 +127,8 @@ class FakeLedger(Ledger):
         judgement = judge(steps, states, known)
         for step, result in judgement.written:
             self.taken[step_key(step)] = (step, result)
-        for movement in judgement.movements():
-            self._add(movement)
+            for movement in step.movements:
+                self._add(movement)
         for order_id, (state, at) in judgement.changed.items():
             self.accepted[order_id] = self.accepted[order_id]._replace(state=state, changed_at=at)
         return self._token(), judgement.results

@@ -26,7 +26,7 @@ from streams.errors import LedgerUnavailable
 from streams.stores import ledger_rows as rows
 from streams.stores import ledger_statements as statements
 from streams.stores.ledger import Ledger
-from streams.stores.ledger_codes import ACTIONS, RESULT_OF
+from streams.stores.ledger_codes import ACTIONS
 from streams.stores.ledger_connections import SQL, Reader, open_pool
 from streams.stores.ledger_errors import outages
 from streams.stores.ledger_migrations import load_migrations, migrate
@@ -206,7 +206,7 @@ class PostgresLedger(Ledger):
         """See `Ledger`."""
         check_token(token)
         found = await self._reader.read(lambda connection: connection.fetch(SQL["steps"], order_id), token)
-        return [(row["at"], row["kind"], row["source"], RESULT_OF[row["result"]].value) for row in found]
+        return [(row["at"], row["kind"], row["source"], rows.step_result(row).value) for row in found]
 
     async def balances(self) -> AsyncIterator[Balance]:
         """See `Ledger`. A cursor over one snapshot; the server adds up, so memory grows with SKUs on neither side."""

@@ -26,22 +26,22 @@ from streams.core.books import (
 )
 from streams.core.stock import Promotion
 from streams.messages import Outcome
-from streams.stores.ledger_codes import ACTIONS, RESULTS, STATE_OF, STATES, VERDICTS, outcome_of
+from streams.stores.ledger_codes import ACTIONS, STATE_OF, STATES, VERDICTS, outcome_of
 from streams.stores.ledger_rules import added_up, assert_adds_up
 
 Row = tuple[Any, ...]
 
 DECISIONS = ("decided_at", "log_offset", "log_partition", "verdict", "order_id", "fingerprint", "channel",
              "submission_id")  # fmt: skip
-ORDERS = ("decided_at", "submitted_at", "held_until", "total", "state", "order_id", "channel", "submission_id",
+ORDERS = ("decided_at", "submitted_at", "held_until", "total", "order_id", "channel", "submission_id",
           "buyer_id", "currency", "pool", "trace_id", "promotion_id", "channel_order_no", "ship_to")  # fmt: skip
 LINES = ("unit_price", "qty", "line_no", "order_id", "sku", "pool")
-STEPS = ("at", "occurred_at", "result", "order_id", "source", "event_id", "kind", "note")
+STEPS = ("at", "occurred_at", "state", "order_id", "source", "event_id", "kind", "note")
+MOVEMENTS = ("order_id", "action", "sku", "pool", "free", "held", "sold", "at")
 
 _PG_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
-_HELD = STATES[State.HELD]
 _encode_json = msgspec.json.Encoder().encode
 
 
@@ -94,7 +94,7 @@ def batch_rows(batch: Iterable[Booking]) -> Batch:
             held_until = converted[until] = micros(until)
         ship_to = submission.ship_to
         pool, lines = booking.pool, submission.lines
-        add_order((decided_at, micros(submission.submitted_at), held_until, booking.total, _HELD, order_id,
+        add_order((decided_at, micros(submission.submitted_at), held_until, booking.total, order_id,
                    submission.channel, submission.submission_id, submission.buyer_id, submission.currency, pool,
                    booking.trace_id, submission.promotion_id, submission.channel_order_no,
                    None if ship_to is None else _encode_json(ship_to).decode()))  # fmt: skip
@@ -106,11 +106,26 @@ def batch_rows(batch: Iterable[Booking]) -> Batch:
 
 def step_row(step: Step, result: StepResult) -> Row:
     """A row for COPY into `order_steps`."""
-    return (step.at, step.occurred_at, RESULTS[result], step.order_id, step.source, step.event_id, step.kind, step.note)
+    state = STATES[step.state] if result is StepResult.TAKEN else None
+    return (step.at, step.occurred_at, state, step.order_id, step.source, step.event_id, step.kind, step.note)
+
+
+def step_result(row: asyncpg.Record) -> StepResult:
+    """What became of a stored step."""
+    return StepResult.NOT_EXPECTED if row["state"] is None else StepResult.TAKEN
+
+
+def order_movements(written: Iterable[tuple[Step, StepResult]]) -> dict[Row, Row]:
+    """The movements of steps for COPY into `order_movements`: key columns to the rest, each key once."""
+    moved: dict[Row, Row] = {}
+    for step, _ in written:
+        for _, action, sku, pool, free, held, sold, at in step.movements:
+            moved.setdefault((step.order_id, ACTIONS[action], sku, pool), (free, held, sold, at))
+    return moved
 
 
 def movement_columns(movements: Sequence[Movement]) -> tuple[list[Any], ...]:
-    """Arrays for the queries that add movements: ref, action, sku, pool, free, held, sold, at."""
+    """Arrays for `add_command_movements`: ref, action, sku, pool, free, held, sold, at."""
     return (
         [m.ref for m in movements],
         [ACTIONS[m.action] for m in movements],
@@ -151,7 +166,7 @@ def order_record(row: asyncpg.Record) -> OrderRecord:
         total=row["total"],
         promotion_id=row["promotion_id"],
         pool=row["pool"],
-        state=STATE_OF[row["state"]],
+        state=State.HELD if row["state"] is None else STATE_OF[row["state"]],
         submitted_at=row["submitted_at"],
         decided_at=row["decided_at"],
         held_until=row["held_until"],

@@ -38,11 +38,8 @@ class Judgement(NamedTuple):
 
     results: list[StepResult]
     written: list[tuple[Step, StepResult]]
+    """Their movements are facts, so all are to be written, whatever the result."""
     changed: dict[UUID, tuple[State, datetime]]
-
-    def movements(self) -> list[Movement]:
-        """Movements of all steps to be written; they are facts, so the result does not matter."""
-        return [movement for step, _ in self.written for movement in step.movements]
 
 
 def step_key(step: Step) -> StepKey:

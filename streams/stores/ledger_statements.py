@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from streams.core.books import Booking, Movement, OrderRecord, Step, StepResult, StoredDecision, SubmissionKey
+from streams.core.books import Booking, Movement, OrderRecord, State, Step, StepResult, StoredDecision, SubmissionKey
 from streams.stores import ledger_rows as rows
-from streams.stores.ledger_codes import RESULT_OF, STATE_OF, STATES
+from streams.stores.ledger_codes import STATE_OF
 from streams.stores.ledger_connections import SQL
-from streams.stores.ledger_rules import judge, step_key
+from streams.stores.ledger_rules import StepKey, judge, step_key
 
 if TYPE_CHECKING:
     from streams.stores.ledger_connections import Connection
@@ -63,28 +63,32 @@ async def find_decision(
 async def take_steps(connection: "Connection", steps: Sequence[Step]) -> list[StepResult]:
     """Take steps in one transaction; see `Ledger`."""
     async with connection.transaction():
-        locked = await connection.fetch(SQL["lock_orders"], list({step.order_id for step in steps}))
-        states = {row["order_id"]: STATE_OF[row["state"]] for row in locked}
-        columns = [list(column) for column in zip(*map(step_key, steps), strict=True)]
-        known = {
-            (row["order_id"], row["source"], row["event_id"]): RESULT_OF[row["result"]]
-            for row in await connection.fetch(SQL["known_steps"], *columns)
-        }
-        judgement = judge(steps, states, known)
+        # Whoever holds the lock on an order is the only one to write its steps and movements. What it reads must come
+        # in statements of their own after it: a statement sees what was there before it had to wait.
+        wanted = list({step.order_id for step in steps})
+        locked = [row["order_id"] for row in await connection.fetch(SQL["lock_orders"], wanted)]
+        if not locked:
+            return [StepResult.UNKNOWN_ORDER] * len(steps)
+        states = dict.fromkeys(locked, State.HELD)
+        for row in await connection.fetch(SQL["states"], locked):
+            states[row["order_id"]] = STATE_OF[row["state"]]
+        judgement = judge(steps, states, await _known_steps(connection, steps))
         if judgement.written:
+            written = [rows.step_row(step, result) for step, result in judgement.written]
+            await connection.copy_records_to_table("order_steps", records=written, columns=rows.STEPS)
+        if moved := rows.order_movements(judgement.written):
+            for row in await connection.fetch(SQL["known_movements"], locked):
+                moved.pop((row["order_id"], row["action"], row["sku"], row["pool"]), None)
             await connection.copy_records_to_table(
-                "order_steps", records=[rows.step_row(*written) for written in judgement.written], columns=rows.STEPS
-            )
-        if movements := judgement.movements():
-            await connection.execute(SQL["add_order_movements"], *rows.movement_columns(movements))
-        if changed := judgement.changed:
-            await connection.execute(
-                SQL["set_states"],
-                list(changed),
-                [STATES[state] for state, _ in changed.values()],
-                [at for _, at in changed.values()],
+                "order_movements", records=[(*key, *rest) for key, rest in moved.items()], columns=rows.MOVEMENTS
             )
     return judgement.results
+
+
+async def _known_steps(connection: "Connection", steps: Sequence[Step]) -> dict[StepKey, StepResult]:
+    columns = [list(column) for column in zip(*map(step_key, steps), strict=True)]
+    found = await connection.fetch(SQL["known_steps"], *columns)
+    return {(row["order_id"], row["source"], row["event_id"]): rows.step_result(row) for row in found}
 
 
 async def add_command_movements(connection: "Connection", movements: Sequence[Movement]) -> int:

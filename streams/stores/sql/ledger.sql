@@ -26,8 +26,12 @@ SELECT channel, submission_id FROM orders WHERE order_id = $1
 
 -- name: orders
 SELECT o.order_id, o.channel, o.submission_id, o.buyer_id, o.channel_order_no, o.currency, o.total, o.promotion_id,
-       o.pool, o.state, o.submitted_at, o.decided_at, o.held_until, o.changed_at, o.trace_id, l.skus, l.quantities
+       o.pool, s.state, o.submitted_at, o.decided_at, o.held_until, s.at AS changed_at, o.trace_id, l.skus,
+       l.quantities
   FROM orders o
+  LEFT JOIN LATERAL (
+       SELECT state, at FROM order_steps
+        WHERE order_id = o.order_id AND state IS NOT NULL ORDER BY step_no DESC LIMIT 1) s ON true
  CROSS JOIN LATERAL (
        SELECT array_agg(sku ORDER BY line_no) AS skus, array_agg(qty ORDER BY line_no) AS quantities
          FROM order_lines WHERE order_id = o.order_id) l
@@ -39,26 +43,25 @@ SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::integer[], $5::big
     ON CONFLICT DO NOTHING
 
 -- name: lock_orders
-SELECT order_id, state FROM orders WHERE order_id = ANY ($1::uuid[]) ORDER BY order_id FOR NO KEY UPDATE
+SELECT order_id FROM orders WHERE order_id = ANY ($1::uuid[]) ORDER BY order_id FOR NO KEY UPDATE
+
+-- name: states
+SELECT k.order_id, s.state
+  FROM unnest($1::uuid[]) AS k (order_id)
+  JOIN LATERAL (
+       SELECT state FROM order_steps
+        WHERE order_id = k.order_id AND state IS NOT NULL ORDER BY step_no DESC LIMIT 1) s ON true
 
 -- name: known_steps
-SELECT s.order_id, s.source, s.event_id, s.result
+SELECT s.order_id, s.source, s.event_id, s.state
   FROM unnest($1::uuid[], $2::text[], $3::text[]) AS k (order_id, source, event_id)
   JOIN order_steps s ON s.order_id = k.order_id AND s.source = k.source AND s.event_id = k.event_id
 
--- name: set_states
-UPDATE orders o SET state = n.state, changed_at = n.changed_at
-  FROM unnest($1::uuid[], $2::smallint[], $3::timestamptz[]) AS n (order_id, state, changed_at)
- WHERE o.order_id = n.order_id
-
--- name: add_order_movements
-INSERT INTO order_movements (order_id, action, sku, pool, free, held, sold, at)
-SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::text[], $4::text[], $5::integer[], $6::integer[], $7::integer[],
-                     $8::timestamptz[])
-    ON CONFLICT DO NOTHING
+-- name: known_movements
+SELECT m.order_id, m.action, m.sku, m.pool FROM order_movements m WHERE m.order_id = ANY ($1::uuid[])
 
 -- name: steps
-SELECT s.at, s.kind, s.source, s.result FROM order_steps s WHERE s.order_id = $1 ORDER BY s.at, s.step_no
+SELECT s.at, s.kind, s.source, s.state FROM order_steps s WHERE s.order_id = $1 ORDER BY s.at, s.step_no
 
 -- name: add_command_movements
 INSERT INTO command_movements (ref, action, sku, pool, free, held, sold, at)

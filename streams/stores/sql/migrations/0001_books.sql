@@ -1,4 +1,5 @@
--- The books. What is written on an order's way in is written once, by COPY, and never changes but for an order's state.
+-- The books. Rows of orders are written once, by COPY, and never changed: where an order stands is what the last step
+-- taken says. So there are no dead rows to clean up after, and each index takes one entry for each row, ever.
 --
 -- No foreign keys among the tables that orders fill: one transaction writes an order's rows together, nothing deletes
 -- them, and a check per row would double the index look-ups of the hot path. Columns stand in order of alignment, the
@@ -37,14 +38,13 @@ INSERT INTO codes (kind, code, name) VALUES
     ('action', 5, 'confirm_late'),
     ('action', 6, 'move'),
     ('action', 7, 'open'),
-    ('action', 8, 'sweep'),
-    ('result', 0, 'taken'),
-    ('result', 1, 'not_expected');
+    ('action', 8, 'sweep');
 
 -- One row for each submission key, accepted or rejected; a rejection is this row and nothing else. The primary key is
 -- what makes "exactly one decision" true whatever Redis and Kafka do. A channel's submission ids mostly rise, so its
 -- newest leaves stay in memory. Rows come in order of time and so, nearly, do order ids (UUIDv7): a BRIN index of a few
--- pages finds a rejection by its order id, where a second btree would cost a third of the write.
+-- pages finds a rejection by its order id, where a second btree would cost a third of the write. Its ranges are large
+-- enough that autovacuum's queue of 256 ranges to summarise holds more than a minute of the fastest surge.
 CREATE TABLE decisions (
     decided_at timestamptz NOT NULL,
     log_offset bigint NOT NULL,
@@ -57,17 +57,15 @@ CREATE TABLE decisions (
     PRIMARY KEY (channel, submission_id)
 ) WITH (autovacuum_vacuum_insert_scale_factor = 0.1, autovacuum_analyze_scale_factor = 0.05);
 CREATE INDEX decisions_order_id_brin ON decisions
-    USING brin (order_id) WITH (pages_per_range = 32, autosummarize = on);
+    USING brin (order_id) WITH (pages_per_range = 128, autosummarize = on);
 
--- Accepted orders. Only `state` and `changed_at` change; neither is indexed and each page keeps room, so that a change
--- of state is a HOT update and touches no index. `changed_at` is null until the first change.
+-- Accepted orders, as they were decided. A state in here would have to be updated: orders that were decided together
+-- are often paid or expire together, more of them than a page has room for, so most updates would not be HOT.
 CREATE TABLE orders (
     decided_at timestamptz NOT NULL,
     submitted_at timestamptz NOT NULL,
     held_until timestamptz NOT NULL,
     total bigint NOT NULL,
-    changed_at timestamptz,
-    state smallint NOT NULL,
     order_id uuid NOT NULL,
     channel text COLLATE "C" NOT NULL,
     submission_id text COLLATE "C" NOT NULL,
@@ -79,7 +77,7 @@ CREATE TABLE orders (
     channel_order_no text COLLATE "C",
     ship_to json,
     PRIMARY KEY (order_id)
-) WITH (fillfactor = 85, autovacuum_vacuum_insert_scale_factor = 0.1, autovacuum_vacuum_scale_factor = 0.05);
+) WITH (autovacuum_vacuum_insert_scale_factor = 0.1, autovacuum_analyze_scale_factor = 0.05);
 
 -- The lines as submitted, and at the same time the entry of the order's hold: `qty` units of `sku` left free and became
 -- held in `pool` when the order was decided. Writing that entry a second time among the movements would cost a third
@@ -135,12 +133,13 @@ CREATE VIEW movements AS
     SELECT m.at, m.ref, c.name, m.sku, m.pool, m.free, m.held, m.sold
       FROM command_movements m JOIN codes c ON c.kind = 'action' AND c.code = m.action;
 
--- Every report that reached an order, also those that changed nothing. `step_no` tells apart what came at one instant.
+-- Every report that reached an order, also those that changed nothing: `state` is the state it entered, null when the
+-- order stood elsewhere. `step_no` is the order of writing.
 CREATE TABLE order_steps (
     at timestamptz NOT NULL,
     occurred_at timestamptz NOT NULL,
     step_no bigint GENERATED ALWAYS AS IDENTITY,
-    result smallint NOT NULL,
+    state smallint,
     order_id uuid NOT NULL,
     source text COLLATE "C" NOT NULL,
     event_id text COLLATE "C" NOT NULL,
@@ -148,6 +147,15 @@ CREATE TABLE order_steps (
     note text,
     PRIMARY KEY (order_id, source, event_id)
 ) WITH (autovacuum_vacuum_insert_scale_factor = 0.1);
+
+-- Orders as they stand now, for people with a SQL prompt.
+CREATE VIEW orders_now AS
+    SELECT c.name AS state, coalesce(s.at, o.decided_at) AS changed_at, o.*
+      FROM orders o
+      LEFT JOIN LATERAL (
+           SELECT at, state FROM order_steps
+            WHERE order_id = o.order_id AND state IS NOT NULL ORDER BY step_no DESC LIMIT 1) s ON true
+      JOIN codes c ON c.kind = 'state' AND c.code = coalesce(s.state, 0);
 
 CREATE TABLE conflicts (
     seen_at timestamptz NOT NULL,
