@@ -14,7 +14,7 @@ from types import FrameType
 
 from infra.embedded.addresses import Addresses, Part
 from infra.embedded.stack import Stack
-from infra.embedded.state import owner_pid, running
+from infra.embedded.state import InUse, owner_pid, running
 from streams.errors import StackError
 
 LOOK_INTERVAL_S = 0.25
@@ -47,21 +47,25 @@ def up(*, json: bool = False, fresh: bool = False, data_dir: Path = Path(".flood
 
     """
     addresses = _running_soon(data_dir)
-    if addresses is not None:
-        if fresh:
-            raise StackError(
-                f"A stack runs in {data_dir} (process {owner_pid(data_dir)}) and uses its data. "
-                "End it with Ctrl-C, then start with --fresh."
-            )
-        _say(f"The stack in {data_dir} runs already (process {owner_pid(data_dir)}). Its addresses:")
-        _print(addresses, data_dir, already_running=True, as_json=json)
-        return 0
-    with _signals_interrupt():
-        try:
-            return _run(json=json, fresh=fresh, data_dir=data_dir)
-        except KeyboardInterrupt:
-            _say("Interrupted while starting; nothing was left running.")
-            return INTERRUPTED
+    if addresses is None:
+        with _signals_interrupt():
+            try:
+                return _run(json=json, fresh=fresh, data_dir=data_dir)
+            except KeyboardInterrupt:
+                _say("Interrupted while starting; nothing was left running.")
+                return INTERRUPTED
+            except InUse:  # another `up` began at the same moment and was first
+                addresses = _running_soon(data_dir)
+                if addresses is None:
+                    raise
+    if fresh:
+        raise StackError(
+            f"A stack runs in {data_dir} (process {owner_pid(data_dir)}) and uses its data. "
+            "End it with Ctrl-C, then start with --fresh."
+        )
+    _say(f"The stack in {data_dir} runs already (process {owner_pid(data_dir)}). Its addresses:")
+    _print(addresses, data_dir, already_running=True, as_json=json)
+    return 0
 
 
 def _run(*, json: bool, fresh: bool, data_dir: Path) -> int:

@@ -162,12 +162,19 @@ class Postgres:
         return done.stdout.strip() if done.returncode == 0 else None
 
     def own(self, directory: Path) -> None:
-        """Give `directory` and all in it to the servers' user, where it is not theirs yet."""
+        """Give `directory` and all in it to the servers' user, where it is not theirs yet. Raises `StackError`."""
         if self.user is None or directory.stat().st_uid == self.user.uid:
             return
-        for root, _, files in os.walk(directory):
-            for path in (root, *(f"{root}/{name}" for name in files)):
-                os.lchown(path, self.user.uid, self.user.gid)
+        try:
+            for root, _, files in os.walk(directory, topdown=False):  # itself last: an interrupted walk is done again
+                for path in (*(f"{root}/{name}" for name in files), root):
+                    os.lchown(path, self.user.uid, self.user.gid)
+        except OSError as error:
+            raise StackError(
+                f"The servers must not run as root, and this root may not hand {directory} to another user "
+                f"({error.strerror}). Run as an ordinary user, or allow the container CHOWN, SETUID, SETGID, SETPCAP "
+                "and DAC_OVERRIDE, as Docker does by default."
+            ) from error
 
     def _empty_dir(self, directory: Path) -> Path:
         delete_cluster(directory)

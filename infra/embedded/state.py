@@ -28,6 +28,10 @@ PORT_TRIES_MAX = 200
 LEFTOVER_WAIT_S = 7.0
 
 
+class InUse(StackError):
+    """The data directory belongs to a stack of another process."""
+
+
 @dataclass(frozen=True, slots=True)
 class Process:
     """A process and when it began: together they name it for good, a process id alone is used again."""
@@ -141,7 +145,7 @@ def owner_pid(data_dir: Path) -> int | None:
 def lock(layout: Layout) -> IO[str]:
     """Take the data directory for this process until the returned file is closed.
 
-    Raises `StackError` when another process has it, or when it belongs to another user.
+    Raises `InUse` when another process has it, `StackError` when it belongs to another user.
     """
     try:
         layout.data_dir.mkdir(parents=True, exist_ok=True)
@@ -165,7 +169,7 @@ def lock(layout: Layout) -> IO[str]:
         file.seek(0)
         holder = file.read().strip()
         file.close()
-        raise StackError(
+        raise InUse(
             f"{layout.data_dir} is in use by the stack of process {holder}. Use that one (`floodway up` prints its "
             "addresses), end it with Ctrl-C, or give another directory with --data-dir."
         ) from None

@@ -112,6 +112,13 @@ def test_second_up_says_what_runs(tmp_path: Path) -> None:
         assert query(addresses["FLOODWAY_POSTGRES_DSN"], "SELECT 1") == 1
 
 
+def test_two_at_once_make_one_stack(tmp_path: Path) -> None:
+    """Of two that begin at the same moment one starts the stack, and the other waits for it and prints it."""
+    with up(tmp_path) as one, up(tmp_path) as other:
+        assert read_addresses(one) == read_addresses(other)
+        assert soon(lambda: (one.poll(), other.poll()) in {(0, None), (None, 0)})
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_everything_in_order(tmp_path: Path, number: signal.Signals) -> None:
     """Ctrl-C, SIGTERM and a closed terminal end all servers properly: Postgres shuts down, and `up` returns 0."""
