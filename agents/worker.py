@@ -8,6 +8,7 @@ the transport stops the worker with nothing acknowledged that was not done. A su
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from typing import Any, NoReturn
 
@@ -32,7 +33,9 @@ def group(role: str) -> str:
 def run(role: str, settings: Settings) -> NoReturn:
     """Run a worker of this role until it is told to stop, and exit: 0 when stopped, 1 when something failed."""
     make = {"intake": intake_app, "lifecycle": lifecycle_app}[role]
-    run_worker(make(settings), loglevel=settings.log_level)
+    for ours in ("streams", "agents"):
+        logging.getLogger(ours).setLevel(settings.log_level)
+    run_worker(make(settings), loglevel="WARNING")  # faust tells of every service it starts
 
 
 def intake_app(settings: Settings) -> ChunkApp:

@@ -12,6 +12,7 @@ from streams.stores.log import Entry
 from streams.topics import DEAD_LETTER_HEADER
 
 _encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(DeadLetter).decode
 
 
 class Dead(NamedTuple):
@@ -44,3 +45,14 @@ def entry(dead: Dead, *, failed_at_ms: int) -> Entry:
     record = dead.record
     headers = (*record.headers, (DEAD_LETTER_HEADER, _encode(letter)))
     return Entry(record.key, record.value, record.timestamp, headers)
+
+
+def read_letter(record: Record) -> DeadLetter | None:
+    """The reason that a record of a dead-letter topic carries; None for a record that somebody else put there."""
+    for name, value in record.headers:
+        if name == DEAD_LETTER_HEADER:
+            try:
+                return _decode(value)
+            except msgspec.DecodeError:
+                return None
+    return None

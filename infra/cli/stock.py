@@ -8,6 +8,7 @@ from pathlib import Path
 import orjson
 
 from infra.cli.context import connected, out, print_json, print_table
+from streams.core.stock import Pool
 from streams.errors import Refused
 from streams.receiving import receive
 
@@ -54,7 +55,7 @@ async def show(*skus: str, json: bool = False, limit: int = 50) -> None:
         Rows of the table at the most.
 
     """
-    rows = []
+    rows: list[Pool] = []
     more = 0
     async with connected() as parts:
         async for pool in parts.stock.pools(list(skus) or None):

@@ -88,8 +88,9 @@ async def _send(
         elif unchecked:
             entries[number % partitions].append(Entry(None, line, now_ms))
         else:
+            where, fix = found.field or "$", found.fix or "see the schema"
             raise Refused(
-                f"line {number} is no submission: {found.detail} at {found.field or '$'}; {found.fix or 'see the schema'}. "
+                f"line {number} is no submission: {found.detail} at {where}; {fix}. "
                 f"The {first_line - 1} lines before line {first_line} were sent; a repeat of them is harmless."
             )
     await asyncio.gather(*(log.append(SUBMITTED.name, p, some) for p, some in entries.items()))

@@ -63,7 +63,7 @@ class KafkaLog(Log):
     @staticmethod
     def _append_to(batch: object, entry: Entry) -> bool:
         meta = batch.append(  # type: ignore[attr-defined]  # aiokafka has no types
-            timestamp=entry.timestamp_ms, key=entry.key, value=entry.value, headers=entry.headers
+            timestamp=entry.timestamp_ms, key=entry.key, value=entry.value, headers=list(entry.headers)
         )
         return meta is not None
 
