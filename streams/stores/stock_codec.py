@@ -12,7 +12,7 @@ from msgspec import Raw
 
 from streams.core.stock import MAIN, Code, Reservation, Verdict, promo_pool
 from streams.stores.stock_checks import check_batch, check_order_units
-from streams.stores.stock_keys import owner, split_field
+from streams.stores.stock_keys import field, owner, split_field
 
 _pack = msgspec.msgpack.Encoder().encode
 _times = struct.Struct(">QQ")
@@ -22,37 +22,38 @@ _REPLAY = 8
 _CONFLICT = 9
 
 
-# Redis' msgpack knows no binaries, and msgspec no strings that are not UTF-8; so those headers are written here.
-_STR = [bytes([0xA0 | size]) for size in range(32)]
+# Redis' msgpack knows no binaries, and msgspec no strings that are not UTF-8; so such strings' headers are made here.
 _array16 = struct.Struct(">BH")
 
 
 def binaries(values: Sequence[bytes]) -> bytes:
-    """Byte strings as a msgpack list of strings; all of one length under 32, and at most 65,535 of them."""
+    """Byte strings as a msgpack list of strings; all of one length under 256, and at most 65,535 of them."""
     if not values:
         return b"\x90"
-    header = _STR[len(values[0])]
+    header = bytes((0xD9, len(values[0])))
     return _array16.pack(0xDC, len(values)) + header + header.join(values)
 
 
 class Columns(msgspec.Struct, frozen=True, gc=False):
-    """A batch in columns, as the script reads it: fewer tables in Lua, and names written once.
+    """A batch in columns, as the script reads it: few tables and strings in Lua, and each name written once.
 
-    `line_field`, `promotion_of` and `owner_of` are numbers from 1 into `fields`, `promotions` and `owners`; 0 is none.
-    `line_end` is each order's last line, and empty when every order has one line. `promotion_of` and `owner_of` are
-    empty when no order names a promotion. `tangled` tells that a key or an order id comes more than once.
+    `memos` are what is remembered of each order should it be accepted: ACCEPTED, fingerprint, order id and times.
+    `line_field` and `line_units` are the distinct lines; `line_of` numbers those of all orders one after another, and
+    `order_end` is each order's last place there, or empty when every order has one line. `promotion_of` and `owner_of`
+    are empty when no order names a promotion, else 0 is none. All numbers count from 1. `tangled` tells that a key or
+    an order id comes more than once.
     """
 
     keys: Raw
-    prints: Raw
-    ids: Raw
+    memos: Raw
     accepted_times: Raw
     refused_times: Raw
     held_until_ms: str
     fields: Sequence[str]
+    line_of: Sequence[int]
     line_field: Sequence[int]
     line_units: Sequence[int]
-    line_end: Sequence[int]
+    order_end: Sequence[int]
     promotions: Sequence[str]
     promotion_of: Sequence[int]
     owners: Sequence[str]
@@ -73,24 +74,27 @@ def encode_batch(batch: Sequence[Reservation], *, now_ms: int, held_until_ms: in
     """The batch as one msgpack blob; raises `ValueError` for what no reservation can be."""
     check_batch(batch)
     keys, prints, ids, buyers, promotions, quantities = zip(*batch, strict=True) if batch else ((),) * 6
-    fields, line_field, line_units, line_end = _lines(promotions, quantities)
-    check_order_units(line_units)
-    promotion_numbers, promotion_of, owner_numbers, owner_of = _owners(promotions, buyers)
+    lines = _lines(promotions, quantities)
+    check_order_units(lines.units)
+    promotion_names, promotion_of, owners, owner_of = _owners(promotions, buyers)
+    accepted_times = _times.pack(now_ms, held_until_ms)
     return _pack(
         Columns(
             keys=Raw(binaries(keys)),
-            prints=Raw(binaries(prints)),
-            ids=Raw(binaries(ids)),
-            accepted_times=Raw(_STR[16] + _times.pack(now_ms, held_until_ms)),
-            refused_times=Raw(_STR[16] + _times.pack(now_ms, 0)),
+            memos=Raw(
+                binaries([b"\0" + print_ + id_ + accepted_times for print_, id_ in zip(prints, ids, strict=True)])
+            ),
+            accepted_times=Raw(_binary(accepted_times)),
+            refused_times=Raw(_binary(_times.pack(now_ms, 0))),
             held_until_ms=str(held_until_ms),
-            fields=fields,
-            line_field=line_field,
-            line_units=line_units,
-            line_end=line_end if len(line_units) > len(batch) else (),
-            promotions=promotion_numbers,
+            fields=lines.fields,
+            line_of=lines.of,
+            line_field=lines.field,
+            line_units=lines.units,
+            order_end=lines.order_end if len(lines.of) > len(batch) else (),
+            promotions=promotion_names,
             promotion_of=promotion_of,
-            owners=owner_numbers,
+            owners=owners,
             owner_of=owner_of,
             tangled=len(set(keys)) < len(keys) or len(set(ids)) < len(ids),
         )
@@ -120,26 +124,39 @@ def decode_hold(packed: bytes) -> StoredHold:
     return StoredHold(decided_at_ms, due_ms, lines[0][1], tuple((sku, units) for sku, _, units in lines))
 
 
-def _lines(
-    promotions: Sequence[str | None], quantities: Sequence[tuple[tuple[str, int], ...]]
-) -> tuple[list[str], list[int], list[int], list[int]]:
-    numbers: dict[str, int] = {}
-    line_field: list[int] = []
-    line_units: list[int] = []
-    line_end: list[int] = []
-    pools = {None: MAIN} | {promotion: promo_pool(promotion) for promotion in set(promotions) if promotion is not None}
-    suffixes = {promotion: f"|{pool}" for promotion, pool in pools.items()}
-    for promotion, lines in zip(promotions, quantities, strict=True):
-        suffix = suffixes[promotion]
-        for sku, units in lines:
-            name = sku + suffix
-            number = numbers.get(name)
+class _Lines(NamedTuple):
+    """See `Columns`."""
+
+    fields: list[str]
+    of: list[int]
+    field: list[int]
+    units: list[int]
+    order_end: list[int]
+
+
+def _lines(promotions: Sequence[str | None], quantities: Sequence[tuple[tuple[str, int], ...]]) -> _Lines:
+    lines = _Lines([], [], [], [], [])
+    fields: dict[str, int] = {}
+    # Distinct lines of each promotion, and of main: the hot loop below looks up a tuple that is there already.
+    numbers: dict[str | None, dict[tuple[str, int], int]] = {promotion: {} for promotion in promotions}
+    of, order_end = lines.of, lines.order_end
+    for promotion, asked in zip(promotions, quantities, strict=True):
+        known = numbers[promotion]
+        for line in asked:
+            number = known.get(line)
             if number is None:
-                number = numbers[name] = len(numbers) + 1
-            line_field.append(number)
-            line_units.append(units)
-        line_end.append(len(line_units))
-    return list(numbers), line_field, line_units, line_end
+                sku, units = line
+                name = field(sku, MAIN if promotion is None else promo_pool(promotion))
+                lines.field.append(fields.setdefault(name, len(fields) + 1))
+                lines.units.append(units)
+                number = known[line] = len(lines.units)
+            of.append(number)
+        order_end.append(len(of))
+    return lines._replace(fields=list(fields))
+
+
+def _binary(value: bytes) -> bytes:
+    return bytes((0xD9, len(value))) + value
 
 
 def _owners(

@@ -32,12 +32,12 @@ local PROMOTION_CLOSED, NOT_IN_PROMOTION, BUYER_LIMIT, REPLAY, CONFLICT = 5, 6, 
 
 local now_ms = tonumber(ARGV[2])
 local batch = cmsgpack.unpack(ARGV[4])
-local keys, prints, ids = batch.keys, batch.prints, batch.ids
-local fields, line_field, line_units, line_end = batch.fields, batch.line_field, batch.line_units, batch.line_end
+local keys, memos, order_end = batch.keys, batch.memos, batch.order_end
+local fields, line_of, line_field, line_units = batch.fields, batch.line_of, batch.line_field, batch.line_units
 local promotion_of, owners, owner_of = batch.promotion_of, batch.owners, batch.owner_of
 local accepted_times, refused_times = batch.accepted_times, batch.refused_times
 local count = #keys
-local one_line = #line_end == 0
+local one_line = #order_end == 0
 local with_promotions = #promotion_of > 0
 -- A key or an order id stands in this batch twice: only then is it worth remembering them on the way.
 local tangled = batch.tangled
@@ -52,7 +52,6 @@ if redis.call('EXISTS', seen_before) == 1 then
   local before = hmget(seen_before, keys)
   for i = 1, count do seen[i] = seen[i] or before[i] end
 end
-local holds = hmget(HOLDS, ids)
 local free = hmget(FREE, fields)
 for f = 1, #fields do free[f] = free[f] and tonumber(free[f]) end
 local bought = hmget(BOUGHT, owners)
@@ -71,101 +70,142 @@ for p = 1, #batch.promotions do
   end
 end
 
-local taken, bought_changed = {}, {}
-
--- Takes what lines `from` to `to` ask for, or nothing. The same field on several lines adds up, as each line takes
--- from what the last one left.
-local function take(from, to)
-  local short = false
-  for line = from, to do
-    local field = line_field[line]
-    local left = free[field] - line_units[line]
-    free[field] = left
-    if left < 0 then short = true end
-  end
-  for line = from, to do
-    local field = line_field[line]
-    if short then
-      free[field] = free[field] + line_units[line]
-    else
-      taken[field] = (taken[field] or 0) + line_units[line]
-    end
-  end
-  return not short
-end
-
+-- What is to be said of order `i`, whose lines are `from` to `to`, as things stand.
 local function decide(i, from, to)
   local p = with_promotions and promotion_of[i] or 0
   if refusals[p] then return refusals[p] end
-  local units = 0
-  for line = from, to do
-    if not free[line_field[line]] then return p > 0 and NOT_IN_PROMOTION or UNKNOWN_SKU end
+  local units, short = 0, false
+  for l = from, to do
+    local line = line_of[l]
+    local left = free[line_field[line]]
+    if not left then return p > 0 and NOT_IN_PROMOTION or UNKNOWN_SKU end
+    if left < line_units[line] then short = true end
     units = units + line_units[line]
   end
-  local limited = p > 0 and limits[p] > 0 and owner_of[i]
-  if limited and bought[limited] + units > limits[p] then return BUYER_LIMIT end
-  if not take(from, to) then return OUT_OF_STOCK end
-  if limited then
-    bought[limited] = bought[limited] + units
-    bought_changed[limited] = true
-  end
-  return ACCEPTED
+  if p > 0 and limits[p] > 0 and bought[owner_of[i]] + units > limits[p] then return BUYER_LIMIT end
+  return short and OUT_OF_STOCK or ACCEPTED
 end
+
+local taken, bought_changed = {}, {}
+
+-- Takes all lines, or none. Lines of the same SKU add up, as each takes from what the last one left.
+local function take(i, from, to)
+  local units, short = 0, false
+  for l = from, to do
+    local line = line_of[l]
+    local field = line_field[line]
+    free[field] = free[field] - line_units[line]
+    taken[field] = (taken[field] or 0) + line_units[line]
+    units = units + line_units[line]
+    if free[field] < 0 then short = true end
+  end
+  if short then
+    for l = from, to do
+      local field = line_field[line_of[l]]
+      free[field] = free[field] + line_units[line_of[l]]
+      taken[field] = taken[field] - line_units[line_of[l]]
+    end
+    return false
+  end
+  local owner = with_promotions and promotion_of[i] > 0 and limits[promotion_of[i]] > 0 and owner_of[i]
+  if owner then
+    bought[owner] = bought[owner] + units
+    bought_changed[owner] = true
+  end
+  return true
+end
+
+-- Orders of one line on main, the bulk, share their hold with all that ask for the same.
+local shared_hold = {}
 
 local function hold_of(i, from, to)
   local owner = with_promotions and promotion_of[i] > 0 and owners[owner_of[i]] or ''
-  local hold = accepted_times .. owner .. '\n' .. fields[line_field[from]] .. '\n' .. line_units[from]
-  for line = from + 1, to do
-    hold = hold .. '\n' .. fields[line_field[line]] .. '\n' .. line_units[line]
+  local shared = from == to and owner == '' and shared_hold[line_of[from]]
+  if shared then return shared end
+  local parts = {accepted_times, owner}
+  for l = from, to do
+    local line = line_of[l]
+    parts[#parts + 1] = '\n' .. fields[line_field[line]] .. '\n' .. line_units[line]
   end
+  local hold = table.concat(parts)
+  if from == to and owner == '' then shared_hold[line_of[from]] = hold end
   return hold
+end
+
+-- A live hold is memory too: the key may be forgotten, but to take again would lose the units held. Only what could be
+-- accepted as the batch begins can be in its course, for units become fewer, so only of that holds are looked up.
+local candidates, candidate_ids = {}, {}
+local from = 1
+for i = 1, count do
+  local to = one_line and i or order_end[i]
+  if not seen[i] and decide(i, from, to) == ACCEPTED then
+    candidates[#candidates + 1] = i
+    candidate_ids[#candidates] = string.sub(memos[i], 10, 25)
+  end
+  from = to + 1
+end
+local ids, hold_by_id = {}, {}
+local holds = hmget(HOLDS, candidate_ids)
+for c = 1, #candidates do
+  ids[candidates[c]] = candidate_ids[c]
+  if holds[c] then hold_by_id[candidate_ids[c]] = holds[c] end
 end
 
 local BYTE = {}
 for code = ACCEPTED, CONFLICT do BYTE[code] = string.char(code) end
-local answers, memos, seen_pairs, hold_pairs, held_ids = {}, {}, {}, {}, {}
+local answers, answer_memos, seen_pairs, hold_pairs, held_ids = {}, {}, {}, {}, {}
 local seen_count, held_count = 0, 0
-local memo_by_key, hold_by_id = {}, {}
+local memo_by_key = {}
 
-local from = 1
+-- Decides order `i` whose key is new; returns its memo, and whether a live hold had decided it before.
+local function settle(i, from, to)
+  local code = decide(i, from, to)
+  if code == ACCEPTED then
+    local id = ids[i]
+    local held = hold_by_id[id]
+    if held then
+      answers[i] = BYTE[REPLAY]
+      return string.sub(memos[i], 1, 25) .. string.sub(held, 1, 16), true
+    end
+    if take(i, from, to) then
+      local hold = hold_of(i, from, to)
+      held_count = held_count + 1
+      held_ids[held_count] = id
+      hold_pairs[2 * held_count - 1], hold_pairs[2 * held_count] = id, hold
+      if tangled then hold_by_id[id] = hold end
+      answers[i] = BYTE[ACCEPTED]
+      return memos[i], false
+    end
+    code = OUT_OF_STOCK
+  end
+  answers[i] = BYTE[code]
+  return BYTE[code] .. string.sub(memos[i], 2, 25) .. refused_times, false
+end
+
+from = 1
 for i = 1, count do
-  local to = one_line and i or line_end[i]
-  local key, id = keys[i], ids[i]
+  local to = one_line and i or order_end[i]
+  local key, replay = keys[i], true
   local memo = seen[i] or tangled and memo_by_key[key]
   if memo then
-    answers[i] = BYTE[string.sub(memo, 2, 9) == prints[i] and REPLAY or CONFLICT]
-    memos[#memos + 1] = memo
+    answers[i] = BYTE[string.sub(memo, 2, 9) == string.sub(memos[i], 2, 9) and REPLAY or CONFLICT]
   else
-    local hold = holds[i] or tangled and hold_by_id[id]
-    if hold then
-      -- The key is forgotten but the hold lives: it is the first decision, and taking again would lose its units.
-      memo = BYTE[ACCEPTED] .. prints[i] .. id .. string.sub(hold, 1, 16)
-      answers[i] = BYTE[REPLAY]
-      memos[#memos + 1] = memo
-    else
-      local code = decide(i, from, to)
-      if code == ACCEPTED then
-        hold = hold_of(i, from, to)
-        held_count = held_count + 1
-        held_ids[held_count] = id
-        hold_pairs[2 * held_count - 1], hold_pairs[2 * held_count] = id, hold
-        memo = BYTE[ACCEPTED] .. prints[i] .. id .. accepted_times
-      else
-        memo = BYTE[code] .. prints[i] .. id .. refused_times
-      end
-      answers[i] = BYTE[code]
-      if tangled then hold_by_id[id] = hold end
-    end
+    memo, replay = settle(i, from, to)
     seen_count = seen_count + 1
     seen_pairs[2 * seen_count - 1], seen_pairs[2 * seen_count] = key, memo
     if tangled then memo_by_key[key] = memo end
   end
+  if replay then answer_memos[#answer_memos + 1] = memo end
   from = to + 1
 end
 
 local touched, free_pairs, held_pairs, bought_pairs = {}, {}, {}, {}
-for f in pairs(taken) do touched[#touched + 1] = f end
-for t = 1, #touched do held_pairs[t] = fields[touched[t]] end
+for f, units in pairs(taken) do
+  if units > 0 then
+    touched[#touched + 1] = f
+    held_pairs[#touched] = fields[f]
+  end
+end
 local held = hmget(HELD, held_pairs)
 for t = 1, #touched do
   local f = touched[t]
@@ -186,4 +226,4 @@ if held_count > 0 then
   -- The deadline leads the member, so that equal ids under another deadline are another member.
   redis.call('ZADD', DUE, batch.held_until_ms, string.sub(accepted_times, 9, 16) .. table.concat(held_ids))
 end
-return table.concat(answers) .. table.concat(memos)
+return table.concat(answers) .. table.concat(answer_memos)
