@@ -1,5 +1,6 @@
 """`floodway up`: the embedded stack in the foreground."""
 
+import asyncio
 import json as jsonlib
 import os
 import shlex
@@ -16,6 +17,7 @@ from infra.embedded.addresses import Addresses, Part
 from infra.embedded.stack import Stack
 from infra.embedded.state import InUse, owner_pid, running
 from streams.errors import StackError
+from streams.settings import load
 
 LOOK_INTERVAL_S = 0.25
 STARTING_WAIT_S = 60.0
@@ -73,6 +75,7 @@ def _run(*, json: bool, fresh: bool, data_dir: Path) -> int:
     began = time.monotonic()
     stack = Stack.start(data_dir, fresh=fresh)
     try:
+        _make_ready(stack.addresses)
         _warn_of_other_servers(stack.addresses)
         _print(stack.addresses, data_dir, already_running=False, as_json=json)
         _say(f'Ready in {time.monotonic() - began:.1f} s. In another terminal: eval "$(floodway up)". Ctrl-C ends it.')
@@ -98,8 +101,16 @@ def _watch(stack: Stack) -> int:
                 _say(f"{part} died {restarts[part]} times; giving up. See {stack.log_path(part)}.")
                 return 1
             stack.restart(part)
-            lost = "; its topics are gone, create them again" if part is Part.KAFKA else ""
+            _make_ready(stack.addresses)
+            lost = "; what its topics held is gone" if part is Part.KAFKA else ""
             _say(f"{part} had died and was started again{lost}. See {stack.log_path(part)}.")
+
+
+def _make_ready(addresses: Addresses) -> None:
+    """Create schema, topics and epoch where they are missing, so that the first order can be produced at once."""
+    from agents.bootstrap import prepare  # noqa: PLC0415 - asyncpg and aiokafka take a moment to import
+
+    asyncio.run(prepare(load(os.environ | addresses.environment())))
 
 
 def _running_soon(data_dir: Path) -> Addresses | None:
