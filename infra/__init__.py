@@ -1,0 +1,1 @@
+"""What stands around the pipeline: embedded stack, command line, configuration files, decisions."""

@@ -1,9 +1,10 @@
 """Reads whole topics without a consumer group: for checks, for waiting on decisions, for people."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Literal
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from streams.chunks import Record
@@ -96,3 +97,20 @@ async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicParti
     if topic not in known:
         raise UnknownThing(f"Topic {topic} does not exist; create it with `floodway init`.")
     return [TopicPartition(topic, partition) for partition in sorted(consumer.partitions_for_topic(topic) or ())]
+
+
+async def members(bootstrap: str, groups: Sequence[str]) -> dict[str, int]:
+    """How many members of each consumer group have their partitions; 0 while a group rebalances."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        await admin.start()
+        found = {}
+        for response in await admin.describe_consumer_groups(list(groups)):
+            for described in response.groups:
+                stable = described.state == "Stable"
+                found[described.group] = len(described.members) if stable else 0
+        return found
+    except (KafkaError, OSError) as error:
+        raise LogUnavailable(f"Kafka did not tell of its consumer groups: {error!r}.") from error
+    finally:
+        await admin.close()
