@@ -72,11 +72,14 @@ class FakeLedger(Ledger):
     async def persist(self, batch: Sequence[Booking]) -> Persisted:
         """See `Ledger`."""
         check_batch(len(batch), "bookings")
-        stored = await self.lookup([key_of(booking) for booking in batch])
+        keys = [key_of(booking) for booking in batch]
+        assert len(set(keys)) == len(keys), "a key stands twice in one batch"
+        stored = await self.lookup(keys)
         new = [booking for booking in batch if key_of(booking) not in stored]
         for booking in new:
             if booking.outcome is Outcome.ACCEPTED:
                 assert_adds_up(booking)
+                assert booking.order_id not in self.accepted, f"two keys share an order id: {booking.order_id}"
         for booking in new:
             self._book(booking)
         return Persisted(self._token(), stored)
@@ -84,7 +87,6 @@ class FakeLedger(Ledger):
     def _book(self, booking: Booking) -> None:
         key, accepted = key_of(booking), booking.outcome is Outcome.ACCEPTED
         assert accepted == (booking.reason is None), f"outcome and reason are at odds: {booking}"
-        assert key not in self.decisions, f"{key} stands twice in one batch"
         self.decisions[key] = StoredDecision(
             order_id=booking.order_id,
             fingerprint=booking.fingerprint,
@@ -98,7 +100,6 @@ class FakeLedger(Ledger):
         )
         self.by_order_id[booking.order_id] = key
         if accepted:
-            assert booking.order_id not in self.accepted, f"two keys share an order id: {booking.order_id}"
             order = self.accepted[booking.order_id] = _order(booking)
             ref = str(order.order_id)
             for sku, qty in order.quantities:
@@ -139,7 +140,7 @@ class FakeLedger(Ledger):
         keys = [_movement_key(movement) for movement in movements]
         if keys and keys[0] in self.movements:
             return False
-        assert len(set(keys) - self.movements.keys()) == len(keys), f"some movements of {keys[0]} were known"
+        assert len(set(keys) - self.movements.keys()) == len(keys), f"some movements of {keys[0][0]} were known, but not its first"
         for movement in movements:
             self._add(movement)
         return True

@@ -100,6 +100,8 @@ class PostgresLedger(Ledger):
     async def persist(self, batch: Sequence[Booking]) -> Persisted:
         """See `Ledger`. Writes first and asks only when a key was known: repeats that get here are rare."""
         check_batch(len(batch), "bookings")
+        keys = {key_of(booking) for booking in batch}
+        assert len(keys) == len(batch), "a key stands twice in one batch"
         # One order of keys for all: two workers with the same submissions wait for each other instead of deadlocking.
         rest = sorted(batch, key=key_of)
         stored: dict[SubmissionKey, StoredDecision] = {}

