@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any, NoReturn
 
 from agents.bootstrap import close, connect
@@ -95,10 +96,21 @@ def _app(role: str, settings: Settings) -> ChunkApp:
         max_inflight_records=max(20_000, 4 * settings.chunk_max_records),
         fetch_max_wait_ms=settings.fetch_max_wait_ms,
     )
-    return chunk_app(
+    app = chunk_app(
         group(role),
         settings.kafka_bootstrap,
         commit_interval_s=settings.commit_interval_s,
         session_timeout_s=settings.session_timeout_s,
         transport=transport,
     )
+    if settings.ready_file is not None:
+        _tell_when_assigned(app, Path(settings.ready_file))
+    return app
+
+
+def _tell_when_assigned(app: ChunkApp, file: Path) -> None:
+    async def assigned(_app: Any, assigned: Any, **_: Any) -> None:
+        if assigned:
+            file.touch()
+
+    app.on_partitions_assigned.connect(assigned, weak=False)

@@ -72,6 +72,13 @@ class Supervisor:
             if slot.process is not None and slot.process.poll() is None and role in {None, slot.role}
         ]
 
+    def ready(self) -> int:
+        """How many have had partitions since they were started."""
+        return sum(self._ready_file(slot).exists() for slot in self._slots)
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
     def stop(self) -> None:
         """End all, gracefully within a bound, then by force. Idempotent."""
         self._stopping = True
@@ -108,8 +115,14 @@ class Supervisor:
     def _start(self, slot: _Slot) -> None:
         argv = [sys.executable, "-c", "from infra.cli import main; main()", "worker", slot.role]
         log_path = self._log_dir / f"{slot.role}-{slot.number}.log"
-        slot.process = spawn(argv, log_path=log_path, env=self._environ)
+        ready_file = self._ready_file(slot)
+        ready_file.unlink(missing_ok=True)
+        environ = {**self._environ, f"{PREFIX}READY_FILE": str(ready_file)}
+        slot.process = spawn(argv, log_path=log_path, env=environ)
         slot.started_at = time.monotonic()
+
+    def _ready_file(self, slot: _Slot) -> Path:
+        return self._log_dir / f"{slot.role}-{slot.number}.ready"
 
     def _bury(self, slot: _Slot, now: float) -> None:
         assert slot.process is not None

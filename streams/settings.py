@@ -64,6 +64,8 @@ class Settings:
     retry_max_delay_s: float = 5.0
     """Longest pause between tries of a call to a dependency that is down."""
 
+    ready_file: str | None = None
+    """A worker makes this file once it has its partitions: for supervisors, probes and tests to wait on."""
     log_level: str = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""
 

@@ -15,13 +15,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from infra.cli.context import connected, out, people, print_json, print_table
 from infra.embedded import Stack
 from infra.workers import Supervisor
-from streams.errors import Refused
+from streams.errors import Refused, Unavailable
 from streams.settings import PREFIX, Settings, load
 
 if TYPE_CHECKING:
     from loadtest.surge import Show, SurgeReport
 
 LIFECYCLE_WORKERS = 1
+JOIN_TIMEOUT_S = 60.0
 
 
 def demo(
@@ -97,8 +98,7 @@ async def _demo(
             plan = await asyncio.to_thread(partial(make_plan, orders, settings.topic_partitions, seed=seed, run=run))
             async with connected(settings) as parts:
                 await surge.provide(parts, plan, run=run, lasts_s=3_600, show=show)
-                wanted = {"intake": workers, "lifecycle": LIFECYCLE_WORKERS}
-                await surge.workers_ready(settings.kafka_bootstrap, wanted, timeout_s=60, show=show)
+                await _joined(supervisor, show)
                 report, accepted = await surge.surge(parts, plan, rate_per_s=rate, show=show)
                 timeout_s = settings.hold_ttl_s + 60 + len(accepted) / 1_000
                 report.after = await surge.aftermath(parts, accepted, timeout_s=timeout_s, show=show)
@@ -118,6 +118,16 @@ async def _keep(supervisor: Supervisor) -> None:
     while True:
         supervisor.look()
         await asyncio.sleep(0.2)
+
+
+async def _joined(supervisor: Supervisor, show: "Show") -> None:
+    deadline = monotonic() + JOIN_TIMEOUT_S
+    while supervisor.ready() < len(supervisor):
+        if monotonic() > deadline:
+            raise Unavailable(f"Workers did not get partitions within {JOIN_TIMEOUT_S:g} s; see their logs.")
+        show("workers joining", supervisor.ready(), len(supervisor))
+        await asyncio.sleep(0.1)
+    show("workers joining", len(supervisor), len(supervisor))
 
 
 @contextlib.contextmanager

@@ -1,14 +1,16 @@
 """Reads whole topics without a consumer group: for checks, for waiting on decisions, for people."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
+from time import monotonic
 from typing import Literal
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from streams.chunks import Record
 from streams.errors import LogUnavailable, UnknownThing
+
+LAST_BATCH_WAIT_S = 2.0
 
 Positions = dict[int, int]
 """Next offset by partition."""
@@ -36,8 +38,9 @@ class TopicReader:
             await consumer.start()
             partitions = await _partitions(consumer, topic)
             consumer.assign(partitions)
-            ends = await consumer.end_offsets(partitions)
-            starts = ends if start == "end" else await consumer.beginning_offsets(partitions)
+            beginnings = await consumer.beginning_offsets(partitions)
+            ends = await _true_ends(consumer, beginnings, await consumer.end_offsets(partitions))
+            starts = ends if start == "end" else beginnings
             for partition, offset in starts.items():
                 consumer.seek(partition, offset)
         except (KafkaError, OSError) as error:
@@ -75,6 +78,25 @@ class TopicReader:
         await self._consumer.stop()
 
 
+async def _true_ends(
+    consumer: AIOKafkaConsumer, beginnings: Mapping[TopicPartition, int], told: Mapping[TopicPartition, int]
+) -> dict[TopicPartition, int]:
+    """Where partitions end, by their last records.
+
+    The embedded broker tells the offset behind the FIRST record of the last batch; a fetch returns the whole batch.
+    """
+    ends = dict(told)
+    asked = {partition for partition, end in told.items() if end > beginnings[partition]}
+    for partition in asked:
+        consumer.seek(partition, told[partition] - 1)
+    deadline = monotonic() + LAST_BATCH_WAIT_S  # behind the last record may stand a transaction's marker, never seen
+    while asked and monotonic() < deadline:
+        for partition, records in (await consumer.getmany(timeout_ms=100)).items():
+            ends[partition] = max(ends[partition], records[-1].offset + 1)
+            asked.discard(partition)
+    return ends
+
+
 async def committed(bootstrap: str, group: str, topic: str) -> Positions:
     """What a consumer group has committed; partitions it has not committed are left out."""
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=group, enable_auto_commit=False)
@@ -98,19 +120,3 @@ async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicParti
         raise UnknownThing(f"Topic {topic} does not exist; create it with `floodway init`.")
     return [TopicPartition(topic, partition) for partition in sorted(consumer.partitions_for_topic(topic) or ())]
 
-
-async def members(bootstrap: str, groups: Sequence[str]) -> dict[str, int]:
-    """How many members of each consumer group have their partitions; 0 while a group rebalances."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    try:
-        await admin.start()
-        found = {}
-        for response in await admin.describe_consumer_groups(list(groups)):
-            for described in response.groups:
-                stable = described.state == "Stable"
-                found[described.group] = len(described.members) if stable else 0
-        return found
-    except (KafkaError, OSError) as error:
-        raise LogUnavailable(f"Kafka did not tell of its consumer groups: {error!r}.") from error
-    finally:
-        await admin.close()
