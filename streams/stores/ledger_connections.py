@@ -88,7 +88,12 @@ class Reader:
 
     async def _on(self, pool: "Pool", work: "Callable[[Connection], Awaitable[T]]") -> T:
         async with pool.acquire(timeout=self._timeout_s) as connection:
-            return await work(connection)
+            try:
+                return await work(connection)
+            except asyncio.CancelledError:
+                # Given up on: the pool would wait for the server to confirm, and a frozen one never does.
+                connection.terminate()
+                raise
 
     async def _reaches(self, replica: "Pool", token: str) -> bool:
         """Wait, within the bound, until the replica has replayed `token`; the connection is free in between."""

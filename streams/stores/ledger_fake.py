@@ -140,7 +140,9 @@ class FakeLedger(Ledger):
         keys = [_movement_key(movement) for movement in movements]
         if keys and keys[0] in self.movements:
             return False
-        assert len(set(keys) - self.movements.keys()) == len(keys), f"some movements of {keys[0][0]} were known, but not its first"
+        assert len(set(keys) - self.movements.keys()) == len(keys), (
+            f"some movements of {keys[0][0]} were known, but not its first"
+        )
         for movement in movements:
             self._add(movement)
         return True

@@ -4,13 +4,11 @@ from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
 import pytest
-from ledger_server import Server, primary_and_replica
+from ledger_server import REPLICA_WAIT_S, Server, empty, primary_and_replica
 
 from streams.stores.ledger import Ledger
 from streams.stores.ledger_fake import FakeLedger
 from streams.stores.ledger_postgres import PostgresLedger
-
-REPLICA_WAIT_S = 0.3
 
 
 @pytest.fixture(scope="session")
@@ -18,15 +16,6 @@ def servers() -> Iterator[tuple[Server, Server]]:
     """A primary and its streaming replica."""
     with primary_and_replica() as both:
         yield both
-
-
-async def empty(admin: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """Empty all tables but those that the migrations fill."""
-    names = await admin.fetch(
-        "SELECT quote_ident(tablename) FROM pg_tables"
-        " WHERE schemaname = 'public' AND tablename NOT IN ('codes', 'schema_migrations')"
-    )
-    await admin.execute(f"TRUNCATE {', '.join(row[0] for row in names)} RESTART IDENTITY")
 
 
 @pytest.fixture

