@@ -191,8 +191,9 @@ class ChunkConsumer(AIOKafkaConsumer):
         return True
 
     async def hand_back(self) -> None:
-        """Stop handing over, give agents a moment to finish the chunks they work on, and commit. Keeps no promise
-        beyond that: what is still unacknowledged is read again by whoever gets the partition.
+        """Stop handing over, give agents a moment to finish the chunks they work on, and commit.
+
+        What is unacknowledged after `handback_grace_s` is read again by whoever gets the partition.
         """
         self.stop_flow()
         self.app.flow_control.suspend()  # streams skip the chunks they have not taken yet

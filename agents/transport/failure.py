@@ -14,8 +14,8 @@ class StopWorkerSupervisor(SupervisorStrategy):
     """Stops the worker when an agent dies, instead of starting the agent again.
 
     The chunk the agent died of was never acknowledged. An agent started again would go on with the next one, and the
-    partition could never commit past the hole; a new process reads on from the committed offset. mode's own
-    `CrashingSupervisor` cannot be used: it also takes the cancellation of a graceful stop for a crash.
+    partition could never commit past the hole; a new process reads on from the committed offset. Beyond what mode's
+    `CrashingSupervisor` does, what was acknowledged is committed first, and a cancellation becomes an error.
     """
 
     async def restart_services(self, services: Sequence[Any]) -> None:

@@ -62,6 +62,16 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
             setattr(consumer, f"_{name}", getattr(settings, name))
         return consumer
 
+    async def on_thread_stop(self) -> None:
+        """Leave the group, if a broker answers. With none, aiokafka looks for a coordinator for ever, or lets the
+        cancellation of its own fetch escape; either would leave the main thread waiting for this one.
+        """
+        try:
+            async with asyncio.timeout(self.consumer.settings.commit_timeout_s):
+                await super().on_thread_stop()
+        except (TimeoutError, asyncio.CancelledError):
+            self.log.warning("No broker answers: leaving the group without a word, it notices by the session timeout")
+
     def _stopped_set(self) -> None:
         if not self.thread_loop.is_closed():  # after a crash the thread may have ended before it is told to
             super()._stopped_set()
@@ -112,14 +122,21 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
         return fetched
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
-        """Commit; False when it did not happen and may be tried again. Other errors crash the worker."""
+        """Commit; False when it did not happen and may be tried again. Other errors crash the worker.
+
+        Bounded, where aiokafka tries for ever: a call that never ends would keep the thread from stopping.
+        """
         consumer = self._ensure_consumer()
         assigned = self.assignment()
         mine = {TopicPartition(*tp): OffsetAndMetadata(offset, "") for tp, offset in offsets.items() if tp in assigned}
         if not mine:
             return False
         try:
-            await consumer.commit(mine)
+            async with asyncio.timeout(self.consumer.settings.commit_timeout_s):
+                await consumer.commit(mine)
+        except TimeoutError:
+            self.log.warning("Commit not answered, trying again at the next interval")
+            return False
         except (CommitFailedError, IllegalStateError) as exc:
             # The group moved on: the partitions are, or will be, read from their committed offsets by their new owner.
             self.log.warning("Commit came too late, the group has rebalanced: %s", exc)

@@ -21,7 +21,7 @@ class TransportSettings:
     fetch_max_bytes: int = 16 * 1024 * 1024
     max_partition_fetch_bytes: int = 1024 * 1024
     handback_grace_s: float = 1.0  # how long a rebalance or a stop waits for chunks that an agent is working on
-    commit_timeout_s: float = 5.0  # how long a rebalance, a stop or a crash waits for its last commit
+    commit_timeout_s: float = 5.0  # how long a rebalance, a stop or a crash waits for the broker
 
     def __post_init__(self) -> None:
         for name in ("chunk_max_records", "max_inflight_chunks_per_partition", "fetch_max_wait_ms", "fetch_min_bytes"):

@@ -106,3 +106,16 @@ async def test_kill_nine_of_one_of_two_workers_misses_no_record(bootstrap: str, 
             for partition, first, after in worker.chunks():
                 seen[partition].update(range(first, after))
         assert all(offsets == set(range(per_partition)) for offsets in seen.values())
+
+
+async def test_a_worker_without_a_broker_can_be_stopped(tmp_path: Path) -> None:
+    """With the broker gone in the middle of the work, a worker told to stop does so in seconds, commit or no commit."""
+    with ExitStack() as stack:
+        with embedded_broker() as short_lived:
+            await create_topic(short_lived, "lost", 2)
+            await produce(short_lived, "lost", {0: 20_000, 1: 20_000})
+            worker = stack.enter_context(Worker(tmp_path, short_lived, "g-lost", "lost", "slow"))
+            await until(lambda: len(worker.chunks()) > 5)
+        await asyncio.sleep(1.0)
+        worker.process.send_signal(signal.SIGTERM)
+        assert await worker.exit_code(20.0) == 0

@@ -21,7 +21,7 @@ def main() -> None:
         bootstrap,
         session_timeout_s=6.0,
         commit_interval_s=0.2,
-        transport=TransportSettings(chunk_max_records=chunk_max),
+        transport=TransportSettings(chunk_max_records=chunk_max, commit_timeout_s=2.0),
     )
 
     async def work(stream: Any) -> None:
