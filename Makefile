@@ -1,0 +1,43 @@
+# Everything a newcomer needs: Python 3.11 or newer with pip, and make. `make demo` and `make test` set up the rest.
+.DEFAULT_GOAL := help
+.PHONY: help demo test check unit setup clean
+
+PYTHON ?= python3
+TOOLS := .tools
+# A uv that is installed is used; else one is brought into .tools, and nothing else on the machine is touched.
+UV := $(shell command -v uv 2>/dev/null || echo $(TOOLS)/bin/uv)
+RUN := .venv/bin
+READY := .venv/.ready
+
+help: ## Tell what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+demo: $(READY) ## A surge of real orders, from an empty machine to balanced books
+	$(RUN)/floodway demo
+
+test: $(READY) ## All tests, on the real embedded stack
+	$(RUN)/python -m pytest
+
+unit: $(READY) ## Only the tests that need no servers
+	$(RUN)/python -m pytest tests/unit
+
+check: $(READY) ## Lint, types, layers, lock file, published schemas
+	$(RUN)/ruff format --check .
+	$(RUN)/ruff check .
+	$(RUN)/mypy
+	$(RUN)/lint-imports
+	$(UV) lock --check
+	$(RUN)/floodway schema --check
+
+setup: $(READY) ## Only install
+
+clean: ## Take away what was installed and all data
+	rm -rf .venv $(TOOLS) .floodway
+
+$(READY): pyproject.toml uv.lock | $(UV)
+	$(UV) sync --locked --quiet --all-extras --python $(PYTHON)
+	@touch $@
+
+# By --target: it needs neither the venv module, which Debian packs apart, nor leave to touch the system's Python.
+$(TOOLS)/bin/uv:
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action ignore --target $(TOOLS) 'uv>=0.9'

@@ -1,0 +1,106 @@
+"""The published contract, made from the code: JSON Schemas, AsyncAPI 3 of the topics, settings."""
+
+from typing import Any
+
+import msgspec
+import orjson
+
+from infra.settings_page import settings_page
+from streams import messages, topics
+
+VERSION = "1.0.0"
+MESSAGES = {
+    "submission.v1": messages.Submission,
+    "decision.v1": messages.Decision,
+    "report.v1": messages.Report,
+    "order-changed.v1": messages.OrderChanged,
+    "dead-letter.v1": messages.DeadLetter,
+}
+_WE_READ = {topics.SUBMITTED.name, topics.REPORTED.name}
+
+
+def documents() -> dict[str, str]:
+    """File name to text, all of what is published."""
+    files = {f"schemas/{name}.json": _text(_schema(name, kind)) for name, kind in MESSAGES.items()}
+    files["asyncapi.json"] = _text(_asyncapi())
+    files["settings.md"] = settings_page()
+    return files
+
+
+def _schema(name: str, kind: type[Any]) -> dict[str, Any]:
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": name,
+        **msgspec.json.schema(kind),
+    }
+
+
+def _asyncapi() -> dict[str, Any]:
+    used = sorted({topic.message for topic in topics.ALL}, key=lambda kind: kind.__name__)
+    _, components = msgspec.json.schema_components(used, ref_template="#/components/schemas/{name}")
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Floodway",
+            "version": VERSION,
+            "description": "Order submissions in, durable decisions out. Money is integer minor units; every "
+            "timestamp carries its offset from UTC; unknown fields are tolerated.",
+            "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
+        },
+        "defaultContentType": "application/json",
+        "channels": {_channel_id(topic): _channel(topic) for topic in topics.ALL},
+        "operations": {f"{_verb(topic)}-{_channel_id(topic)}": _operation(topic) for topic in topics.ALL},
+        "components": {
+            "schemas": dict(sorted(components.items())),
+            "messages": {kind.__name__: _message(kind) for kind in used},
+        },
+    }
+
+
+def _channel(topic: topics.Topic) -> dict[str, Any]:
+    name = topic.message.__name__
+    return {
+        "address": topic.name,
+        "description": f"{topic.summary} Keyed: {topic.key}.",
+        "messages": {name: {"$ref": f"#/components/messages/{name}"}},
+        "bindings": {"kafka": {"topic": topic.name, "topicConfiguration": _configuration(topic)}},
+    }
+
+
+def _configuration(topic: topics.Topic) -> dict[str, Any]:
+    settings = topic.settings
+    return {
+        "cleanup.policy": [settings["cleanup.policy"]],
+        "retention.ms": int(settings["retention.ms"]),
+        "max.message.bytes": int(settings["max.message.bytes"]),
+    }
+
+
+def _operation(topic: topics.Topic) -> dict[str, Any]:
+    return {
+        "action": _verb(topic),
+        "channel": {"$ref": f"#/channels/{_channel_id(topic)}"},
+        "summary": topic.summary,
+    }
+
+
+def _message(kind: type[Any]) -> dict[str, Any]:
+    return {
+        "name": kind.__name__,
+        "contentType": "application/json",
+        "summary": (kind.__doc__ or "").split("\n")[0],
+        "payload": {"$ref": f"#/components/schemas/{kind.__name__}"},
+    }
+
+
+def _verb(topic: topics.Topic) -> str:
+    """AsyncAPI tells what the described application does: it receives what others produce, and sends the rest."""
+    return "receive" if topic.name in _WE_READ else "send"
+
+
+def _channel_id(topic: topics.Topic) -> str:
+    return topic.name.replace(".", "-")
+
+
+def _text(document: dict[str, Any]) -> str:
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
