@@ -50,9 +50,9 @@ def load(name: str) -> Script:
     source = _INCLUDE.sub(lambda match: (_folder() / "include" / f"{match[1]}.lua").read_text(encoding="utf-8"), text)
     lines = text.splitlines()
     if lines[0] != "#!lua":
-        raise ValueError(f"{name}.lua must begin with #!lua, so that the server holds it to its declared keys.")
+        raise ValueError(f"{name}.lua must begin with #!lua, so that a full server refuses it before it has begun.")
     header = [line for line in lines[1 : lines.index("")] if line]
-    return _parsed(name, header, source)
+    return parsed(name, header, source)
 
 
 async def call(client: Redis, script: Script, keys: list[bytes], args: list[bytes | str | int]) -> Any:
@@ -69,7 +69,8 @@ def _folder() -> Traversable:
     return files("streams.stores") / "lua"
 
 
-def _parsed(name: str, header: list[str], source: str) -> Script:
+def parsed(name: str, header: list[str], source: str) -> Script:
+    """The script that a header describes; raises `ValueError` when the header breaks the form."""
     numbered: dict[str, list[str]] = {"KEYS": [], "ARGV": []}
     texts: dict[str, list[str]] = {}
     for line in header:

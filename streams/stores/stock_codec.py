@@ -18,8 +18,8 @@ _pack = msgspec.msgpack.Encoder().encode
 _times = struct.Struct(">QQ")
 _memo = struct.Struct(">B8s16sQQ")
 _CODES = tuple(Code)
-_REPLAY = 8
-_CONFLICT = 9
+REPLAY = 8
+CONFLICT = 9
 
 
 # Redis' msgpack knows no binaries, and msgspec no strings that are not UTF-8; so such strings' headers are made here.
@@ -107,12 +107,12 @@ def decode_verdicts(answer: bytes, batch: Sequence[Reservation], *, now_ms: int,
     verdicts: list[Verdict] = []
     memo_at = len(batch)
     for byte, reservation in zip(answer, batch, strict=False):
-        if byte < _REPLAY:
+        if byte < REPLAY:
             verdicts.append(Verdict(_CODES[byte], False, False, reservation.order_id, now_ms, until[byte]))
         else:
             code, _, order_id, decided_at_ms, due_ms = _memo.unpack_from(answer, memo_at)
             memo_at += _memo.size
-            verdicts.append(Verdict(_CODES[code], True, byte == _CONFLICT, order_id, decided_at_ms, due_ms))
+            verdicts.append(Verdict(_CODES[code], True, byte == CONFLICT, order_id, decided_at_ms, due_ms))
     return verdicts
 
 

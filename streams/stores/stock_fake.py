@@ -265,11 +265,12 @@ class FakeStock(Stock):
         memo = self._seen[0].get(order.key) or self._seen[1].get(order.key)
         if memo is not None:
             return memo.verdict._replace(replay=True, conflict=memo.fingerprint != order.fingerprint)
+        code = self._decide(order, now_ms)
         hold = self._holds.get(order.order_id)
-        if hold is not None:
+        if code is Code.ACCEPTED and hold is not None:
+            # The key is forgotten but the hold lives: to take again would lose the units held.
             verdict = Verdict(Code.ACCEPTED, True, False, order.order_id, hold.decided_at_ms, hold.due_ms)
         else:
-            code = self._decide(order, now_ms)
             if code is Code.ACCEPTED:
                 self._take(order, now_ms, held_until_ms)
             until_ms = held_until_ms if code is Code.ACCEPTED else 0

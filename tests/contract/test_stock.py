@@ -101,6 +101,14 @@ async def test_live_hold_is_memory(stock: Stock) -> None:
     assert await pool(stock, "A") == (7, 3, 0)
 
 
+async def test_live_hold_answers_only_what_would_be_accepted(stock: Stock) -> None:
+    """A hold is looked up before units are taken; what would be refused anyway is refused, and the hold lives on."""
+    other = order(1, ("A", 8), key=b"another key 0016")
+    await reserve(stock, order(1, ("A", 3)))
+    assert await codes(stock, other) == [Code.OUT_OF_STOCK]
+    assert await pool(stock, "A") == (7, 3, 0)
+
+
 async def test_live_hold_within_a_batch(stock: Stock) -> None:
     """The same holds for a hold taken a moment before in the same batch."""
     other = order(1, ("A", 5), key=b"another key 0016")

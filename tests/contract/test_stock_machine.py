@@ -1,0 +1,245 @@
+"""Any actions in any order, against a plain model: every answer and every number agree, and nothing is lost.
+
+Runs on the fake and on a real server; the same steps each time (derandomised), so that a red run can be had again.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from stock_kit import EPOCH, NOW_MS, Server, oid, order, redis_stock
+from stock_model import Model
+
+from streams.core.stock import End, Pool, Promotion, promo_pool
+from streams.errors import Refused, UnknownThing
+from streams.stores.stock import Stock
+from streams.stores.stock_fake import FakeStock
+
+pytest_plugins = ["stock_fixtures"]
+
+_T = TypeVar("_T")
+SETTINGS = settings(
+    max_examples=80,
+    stateful_step_count=50,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+NUMBERS = st.integers(0, 9)
+SKUS = st.sampled_from(["A", "B", "Z"])
+POOLS = st.sampled_from(["main", "promo:p", "promo:q"])
+LINES = st.lists(st.tuples(st.sampled_from(["A", "A", "A", "B", "Z"]), st.integers(1, 3)), min_size=1, max_size=3)
+ORDERS = st.builds(
+    lambda number, lines, alias, body, promotion, buyer: order(
+        number,
+        *lines,
+        key=bytes((number, alias)) + bytes(14),
+        fingerprint=bytes((body,)) * 8,
+        promotion=promotion,
+        buyer=buyer,
+    ),
+    NUMBERS,
+    LINES,
+    st.sampled_from([0, 0, 0, 1, 2]),
+    st.sampled_from([0, 0, 0, 1]),
+    st.sampled_from([None, None, "p", "p", "q", "nowhere"]),
+    st.sampled_from(["ann", "bob"]),
+)
+PROMOTIONS = st.builds(
+    lambda name, opens_s, open_for_s, limit, quota: Promotion(
+        name, NOW_MS + 1_000 * opens_s, NOW_MS + 1_000 * (opens_s + open_for_s), limit, quota
+    ),
+    st.sampled_from(["p", "q"]),
+    st.sampled_from([0, 0, 3]),
+    st.sampled_from([20, 200]),
+    st.sampled_from([0, 4]),
+    st.sampled_from([(("A", 4),), (("A", 2), ("B", 3)), (("B", 30),)]),
+)
+
+
+class StockMachine(RuleBasedStateMachine):
+    """Each rule acts on the stock and on the model, and compares what they say."""
+
+    def make(self) -> Stock:
+        """The stock to judge."""
+        raise NotImplementedError
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.stock = self.make()
+        self.model = Model()
+        self.now_ms = NOW_MS
+
+    def run(self, call: Coroutine[Any, Any, _T]) -> _T:
+        """Wait for a call."""
+        return self.loop.run_until_complete(call)
+
+    def teardown(self) -> None:
+        """Give connections back."""
+        self.run(self.stock.close())
+        self.loop.close()
+
+    @initialize()
+    def install(self) -> None:
+        """Begin with an epoch and some stock."""
+        self.run(self.stock.install_epoch(EPOCH))
+        self.receive("first", 12, 6)
+
+    @rule(seconds=st.integers(1, 8))
+    def wait(self, seconds: int) -> None:
+        """Time goes by."""
+        self.now_ms += 1_000 * seconds
+
+    @rule(batch=st.lists(ORDERS, max_size=5), ttl_s=st.sampled_from([2, 5, 30]))
+    def reserve(self, batch: list[Any], ttl_s: int) -> None:
+        """A batch, with repeats, conflicts and ids that hold already."""
+        until_ms = self.now_ms + 1_000 * ttl_s
+        told = self.run(self.stock.reserve(EPOCH, batch, now_ms=self.now_ms, held_until_ms=until_ms))
+        assert told == [self.model.reserve(reservation, self.now_ms, until_ms) for reservation in batch]
+
+    @rule(numbers=st.lists(NUMBERS, max_size=3))
+    def confirm(self, numbers: list[int]) -> None:
+        """Some are paid."""
+        told = self.run(self.stock.confirm(EPOCH, [oid(number) for number in numbers]))
+        assert told == [self.model.finish(oid(number), End.CONFIRMED) for number in numbers]
+
+    @rule(numbers=st.lists(NUMBERS, max_size=3))
+    def release(self, numbers: list[int]) -> None:
+        """Some are cancelled."""
+        told = self.run(self.stock.release(EPOCH, [oid(number) for number in numbers]))
+        assert told == [self.model.finish(oid(number), End.RELEASED) for number in numbers]
+
+    @rule(limit=st.sampled_from([1, 2, 50]))
+    def expire_due(self, limit: int) -> None:
+        """Time is up for some."""
+        found = self.run(self.stock.expire_due(EPOCH, now_ms=self.now_ms, limit=limit))
+        self.model.check_expired(found, self.now_ms, limit)
+
+    @rule(numbers=st.sets(NUMBERS))
+    def settle(self, numbers: set[int]) -> None:
+        """The ledger has some of the expired."""
+        self.run(self.stock.settle(EPOCH, [oid(number) for number in sorted(numbers)]))
+        for life in self.model.lives:
+            life.unsettled = life.unsettled and life.reservation.order_id not in map(oid, numbers)
+
+    @rule(number=NUMBERS, or_main=st.booleans())
+    def retake(self, number: int, or_main: bool) -> None:
+        """A payment comes late."""
+        life = self.model.latest(oid(number))
+        pools = [life.pool if life else "main"]
+        pools += ["main"] if or_main and pools != ["main"] else []
+        quantities = life.reservation.quantities if life else (("A", 1),)
+        told = self.run(self.stock.retake(EPOCH, oid(number), pools, quantities))
+        assert told == self.model.retake(oid(number), pools)
+
+    @rule(ref=st.sampled_from(["r1", "r2", "r3", "r4", "r5", "r6"]), a=st.integers(-3, 6), b=st.integers(-3, 6))
+    def receive(self, ref: str, a: int, b: int) -> None:
+        """Deliveries and what is taken off, some repeated."""
+        fits = min(self.model.free(("A", "main")) + a, self.model.free(("B", "main")) + b) >= 0
+        repeated = f"receive {ref}" in self.model.refs
+        try:
+            assert self.run(self.stock.receive(EPOCH, ref, [("A", a), ("B", b)])) is not repeated
+        except Refused:
+            assert not fits
+            assert not repeated
+            return
+        if not repeated:
+            self.model.refs[f"receive {ref}"] = True
+            self.model.received.update({"A": a, "B": b})
+            self.model.places |= {("A", "main"), ("B", "main")}
+
+    @rule(ref=st.integers(0, 30), sku=SKUS, source=POOLS, into=POOLS, qty=st.integers(1, 5))
+    def move(self, ref: int, sku: str, source: str, into: str, qty: int) -> None:
+        """Units change pools."""
+        if source == into:
+            return
+        told = self.model.move(str(ref), sku, source, into, qty)
+        try:
+            assert self.run(self.stock.move(EPOCH, str(ref), sku, source, into, qty)) == told
+        except (UnknownThing, Refused):
+            assert told is None
+
+    @rule(promotion=PROMOTIONS)
+    def open_promotion(self, promotion: Promotion) -> None:
+        """A promotion opens, again, or under other terms."""
+        told = self.model.open(promotion)
+        try:
+            assert self.run(self.stock.open_promotion(EPOCH, promotion)) == told
+        except Refused:
+            assert told is None
+
+    @rule(name=st.sampled_from(["p", "q"]), really=st.sampled_from([True, False, False]))
+    def close_promotion(self, name: str, really: bool) -> None:
+        """A promotion closes; not every time that it could, or none would live long."""
+        if not really:
+            return
+        told = self.model.close(name)
+        try:
+            assert self.run(self.stock.close_promotion(EPOCH, name)) == told
+        except UnknownThing:
+            assert told is None
+
+    @invariant()
+    def books_agree(self) -> None:
+        """Every account of every pool is the model's; no unit is lost, made, or sold twice."""
+        pools = self.run(self._pools())
+        assert all(pool.free >= 0 and pool.held >= 0 and pool.sold >= 0 for pool in pools)
+        for sku in ("A", "B"):
+            parts = [pool.free + pool.held + pool.sold for pool in pools if pool.sku == sku]
+            assert sum(parts) == self.model.received[sku]
+        told = {(pool.sku, pool.pool): (pool.free, pool.held, pool.sold) for pool in pools}
+        model = self.model
+        assert told == {place: (model.free(place), model.held(place), model.sold(place)) for place in model.places}
+
+    @invariant()
+    def holds_agree(self) -> None:
+        """Live holds and unsettled ones are the model's."""
+        live = [life for life in self.model.lives if life.end is None]
+        told = self.run(self._holds())
+        assert told == {
+            life.reservation.order_id: (life.pool, life.due_ms, life.reservation.quantities) for life in live
+        }
+        unsettled = {life.reservation.order_id for life in self.model.lives if life.unsettled}
+        assert self.run(self.stock.unsettled()) == len(unsettled)
+
+    @invariant()
+    def limits_hold(self) -> None:
+        """No buyer has more of an open promotion than its limit."""
+        for name, promotion in self.model.promotions.items():
+            for buyer in ("ann", "bob"):
+                bought = self.model.bought(name, buyer)
+                assert not promotion.buyer_limit or bought <= promotion.buyer_limit, promo_pool(name)
+
+    async def _pools(self) -> list[Pool]:
+        return [pool async for pool in self.stock.pools()]
+
+    async def _holds(self) -> dict[bytes, tuple[str, int, tuple[tuple[str, int], ...]]]:
+        return {hold.order_id: (hold.pool, hold.due_ms, hold.quantities) async for hold in self.stock.holds()}
+
+
+def test_the_fake_agrees_with_the_model() -> None:
+    """The fake does what the model says, whatever comes."""
+
+    class OnFake(StockMachine):
+        def make(self) -> Stock:
+            return FakeStock()
+
+    run_state_machine_as_test(OnFake, settings=SETTINGS)
+
+
+@pytest.mark.timeout(120)
+def test_redis_agrees_with_the_model(valkey: Server) -> None:
+    """The scripts on a real server do what the model says, whatever comes."""
+
+    class OnRedis(StockMachine):
+        def make(self) -> Stock:
+            return redis_stock(valkey)
+
+    run_state_machine_as_test(OnRedis, settings=SETTINGS)
