@@ -3,13 +3,14 @@
 import ast
 import inspect
 from dataclasses import fields
+from itertools import pairwise
 
 from streams import settings
 from streams.settings import PREFIX, Settings
 
 _HEAD = """# Settings
 
-Read from the environment once, when a process starts. This page is made from `streams/settings.py` by `floodway schema`.
+Read from the environment once, when a process starts. Made from `streams/settings.py` by `floodway schema`.
 
 | variable | default | what it is |
 |---|---|---|
@@ -35,7 +36,7 @@ def _descriptions() -> dict[str, str]:
     module = ast.parse(inspect.getsource(settings))
     body = next(node.body for node in module.body if isinstance(node, ast.ClassDef) and node.name == Settings.__name__)
     found = {}
-    for before, after in zip(body, body[1:], strict=False):
+    for before, after in pairwise(body):
         if isinstance(before, ast.AnnAssign) and isinstance(before.target, ast.Name) and isinstance(after, ast.Expr):
             found[before.target.id] = " ".join(str(ast.literal_eval(after.value)).split())
     return found
