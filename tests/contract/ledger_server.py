@@ -30,7 +30,7 @@ OPTIONS = {
     "max_wal_size": "4GB",
     "max_connections": "60",
     "hot_standby_feedback": "on",
-    "log_min_messages": "fatal",
+    "log_min_messages": "panic",
     "unix_socket_directories": "",
     "listen_addresses": "127.0.0.1",
 }
@@ -72,7 +72,18 @@ class Server:
         self.process = subprocess.Popen(
             [str(BIN / "postgres"), "-D", str(self.data), "-p", str(self.port), *settings], user=_user(), cwd="/"
         )
-        probe = [str(BIN / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port), "-U", "floodway"]
+        probe = [
+            str(BIN / "pg_isready"),
+            "-q",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(self.port),
+            "-U",
+            "floodway",
+            "-d",
+            "postgres",
+        ]
         give_up = time.monotonic() + START_TIMEOUT_S
         while subprocess.run(probe, check=False).returncode != 0:
             if self.process.poll() is not None or time.monotonic() > give_up:
