@@ -48,7 +48,7 @@ class Bench:
         app = chunk_app(
             self.name,
             self.bootstrap,
-            session_timeout_s=6.0,
+            session_timeout_s=3.0,
             commit_interval_s=0.1,
             transport=TransportSettings(**{"chunk_max_records": 10, **limits}),
             datadir=self.directory,

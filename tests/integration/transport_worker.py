@@ -19,7 +19,7 @@ def main() -> None:
     app = chunk_app(
         group,
         bootstrap,
-        session_timeout_s=6.0,
+        session_timeout_s=3.0,
         commit_interval_s=0.2,
         transport=TransportSettings(chunk_max_records=chunk_max, commit_timeout_s=2.0),
     )
