@@ -23,7 +23,7 @@ _FIXES = (
     ("timezone component", "append the offset from UTC, as in 2026-11-11T00:00:00+08:00"),
     ("RFC3339", "write the time as in 2026-11-11T00:00:00+08:00"),
     ("matching regex", "use only the characters the schema allows"),
-    ("`null`", "leave the field out or give it a value"),
+    ("`null`", "give the field a value, or leave it out where the schema allows that"),
     ("Expected `int`", "send a whole number within the schema's bounds, without quotes"),
     ("Expected `str`", "send a text within the schema's length"),
     ("Expected `array`", "send between 1 and 100 lines"),
