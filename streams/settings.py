@@ -4,6 +4,7 @@ Each field `name` is read from `FLOODWAY_NAME`. Units stand last in the name. Re
 here, with an error that names both.
 """
 
+import math
 import os
 import types
 from collections.abc import Mapping
@@ -74,10 +75,11 @@ class Settings:
         _relation(self, "hold_ttl_s", "<", "dedupe_retention_s", "a repeat must not outlive the memory of its hold")
         _relation(self, "chunk_max_records", "<=", "batch_max_orders", "a chunk must fit a batch")
         _relation(self, "replica_wait_s", "<=", "postgres_timeout_s", "a wait must end before its statement does")
-        if self.batch_max_orders > 5_000:
-            raise SettingsError(
-                f"{PREFIX}BATCH_MAX_ORDERS={self.batch_max_orders} is over 5000, the most one script may decide."
-            )
+        for name in ("batch_max_orders", "expiry_batch"):
+            if getattr(self, name) > 5_000:
+                raise SettingsError(
+                    f"{PREFIX}{name.upper()}={getattr(self, name)} is over 5000, the most orders in one script call."
+                )
         if self.log_level not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
             raise SettingsError(f"{PREFIX}LOG_LEVEL={self.log_level} is no level; take DEBUG, INFO, WARNING or ERROR.")
 
@@ -85,8 +87,9 @@ class Settings:
 def _positive(settings: Settings) -> None:
     for field in fields(settings):
         value = getattr(settings, field.name)
-        if isinstance(value, int | float) and value <= 0:
-            raise SettingsError(f"{PREFIX}{field.name.upper()}={value} must be greater than 0.")
+        # nan is neither above nor below anything, so it would pass every comparison that asks for too little.
+        if isinstance(value, int | float) and not 0 < value < math.inf:
+            raise SettingsError(f"{PREFIX}{field.name.upper()}={value} must be finite and greater than 0.")
 
 
 def _relation(settings: Settings, left: str, sign: str, right: str, why: str) -> None:
