@@ -1,18 +1,18 @@
 """Settings to parts: the one place where the real stores are made, and where a new installation is made ready."""
 
 import asyncio
+from contextlib import aclosing
 from typing import NamedTuple
-
-from streams.stores.ledger_postgres import PostgresLedger
-from streams.stores.stock_redis import RedisStock
 
 from streams.clock import SystemClock
 from streams.errors import Fenced
 from streams.parts import Parts
 from streams.settings import Settings
 from streams.stores.ledger import Ledger
+from streams.stores.ledger_postgres import PostgresLedger
 from streams.stores.log_kafka import KafkaLog
 from streams.stores.stock import Stock
+from streams.stores.stock_redis import RedisStock
 from streams.stores.topics_kafka import create_topics
 
 
@@ -82,7 +82,10 @@ async def ensure_epoch(ledger: Ledger, stock: Stock) -> int:
             raise Fenced(f"Redis carries epoch {carried}, this ledger issued none: they do not belong together.")
         issued = await ledger.issue_epoch("first")
     if carried is None:
-        async for _ in ledger.balances():
+        # Closed before anything is raised: it holds a connection, and the ledger's closing would wait for that.
+        async with aclosing(ledger.balances()) as balances:  # type: ignore[type-var]  # both ledgers make generators
+            remembered = await anext(balances, None) is not None
+        if remembered:
             raise Fenced(
                 f"Redis is empty, the ledger is at epoch {issued} with stock in its books. Restore Redis' data "
                 "before going on; nothing is decided until then."
