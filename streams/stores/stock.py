@@ -2,6 +2,9 @@
 
 Every call carries the epoch that the ledger issued; a stock that carries another raises `Fenced` and changes nothing.
 Every call is idempotent by order and action (or by `ref`): repeating it changes nothing more and tells what was done.
+A call out of bounds (MAX_BATCH, MAX_ORDER_UNITS, ids of other lengths than `streams.core.identity` makes) raises
+`ValueError`, one that gets no answer `StockUnavailable`. Decisions and ends of holds are remembered for one to two
+retentions (`dedupe_retention_s`).
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -33,7 +36,11 @@ class Stock(Protocol):
         """Decide up to MAX_BATCH submissions in order: each seen key is answered from memory; else all lines or none.
 
         Refusals are remembered too. The buyer's limit counts units in this promotion over all the buyer's live and
-        sold orders; units given back no longer count.
+        sold orders; units given back no longer count. Of several reasons the first of these is told: the promotion
+        unknown, closed (by hand or by its window), not open yet; a SKU unknown or not in it; limit; stock.
+
+        What could be accepted but whose order id holds units already, its key forgotten or another, is a replay of
+        that hold: a hold is never overwritten. A SKU that comes twice in `quantities` is added up.
         """
         ...
 
@@ -46,7 +53,7 @@ class Stock(Protocol):
         ...
 
     async def expire_due(self, epoch: int, *, now_ms: int, limit: int) -> list[Expired]:
-        """End up to `limit` holds that are due, the oldest first, and return them with the unsettled of before.
+        """End holds that are due, the oldest first, until `limit` are unsettled; return all unsettled, oldest first.
 
         What is returned is returned again by the next call until `settle` takes it off: the caller writes it to the
         ledger in between, so an expiry is not lost with the process that found it.
@@ -63,26 +70,34 @@ class Stock(Protocol):
         """Sell to an order whose hold has ended, from the first of at most two `pools` that has all of it.
 
         `pools[0]` is the order's own pool, `pools[1]`, if given, is main: LATE_FROM_POOL, LATE_FROM_MAIN, or
-        LATE_REFUSED when neither has enough. Only an EXPIRED hold can be retaken; for another end that end is
-        returned, for a live hold UNKNOWN.
+        LATE_REFUSED for good when neither has enough. Only an EXPIRED hold can be retaken; for another end that end
+        is returned, for a live hold, or an end forgotten, UNKNOWN. The pool of a closed promotion sells nothing late,
+        nor does an open one past the buyer's limit, towards which a late sale from it counts.
         """
         ...
 
     async def receive(self, epoch: int, ref: str, items: Sequence[tuple[str, int]]) -> bool:
         """Add units to main, or take free ones off with a negative quantity; False when `ref` was applied before.
 
-        Raises `Refused` (and changes nothing) when an item would leave less than nothing free.
+        Items of the same SKU add up; a new SKU is known from here on. Raises `Refused` (and changes nothing, so that
+        `ref` may come again) when an item would leave less than nothing free, or more than 2**53 - 1.
         """
         ...
 
     async def move(self, epoch: int, ref: str, sku: str, source: str, target: str, qty: int) -> MoveResult:
-        """Move free units of a SKU between pools; the result of a repeated `ref` is that of its first time."""
+        """Move free units of a SKU between pools; the result of a repeated `ref` is that of its first time.
+
+        Raises `UnknownThing` when the SKU is not in one of the pools (a promotion has the SKUs of its quota), and
+        `Refused` when the target's promotion is closed: what is put there would never be swept. Refs of `move` and
+        `receive` are apart.
+        """
         ...
 
     async def open_promotion(self, epoch: int, promotion: Promotion) -> list[tuple[str, int]]:
-        """Move the quota out of main and open the promotion; returns what is short, [] when it is open.
+        """Move the quota out of main and open the promotion; returns SKUs and units missing, [] when it is open.
 
-        All or nothing: when any SKU has not enough free in main, nothing moves. Repeating it returns [].
+        All or nothing: when any SKU has not enough free in main, nothing moves. Repeating it returns []. Raises
+        `Refused` when it is open under other terms, or closed: a promotion opens once.
         """
         ...
 
@@ -94,11 +109,14 @@ class Stock(Protocol):
         ...
 
     async def promotion(self, promotion_id: str) -> Promotion | None:
-        """The promotion as the stock has it, closed or not."""
+        """The promotion as the stock has it, closed or not; each SKU of its quota once."""
         ...
 
     def pools(self, skus: Sequence[str] | None = None) -> AsyncIterator[Pool]:
-        """Stream all pools, or those of some SKUs, in no order; bounded memory."""
+        """Stream all pools, or those of some SKUs, in no order; bounded memory. A pool may come twice.
+
+        Each pool is read in one piece, several are not: units that move meanwhile may be seen in both or neither.
+        """
         ...
 
     def holds(self) -> AsyncIterator[Hold]:

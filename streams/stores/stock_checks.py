@@ -51,6 +51,15 @@ def check_order_units(units: Sequence[int]) -> None:
         raise ValueError(f"Units of a line must be 1 to {MAX_ORDER_UNITS}, not {min(units)} or {max(units)}.")
 
 
+def distinct_lines(quantities: Sequence[tuple[str, int]]) -> dict[str, int]:
+    """Units by SKU of one order, repeated SKUs added up; raises `ValueError` as `check_order_units` does."""
+    units = added_up(quantities)
+    if len(units) < len(quantities):
+        check_order_units([qty for _, qty in quantities])
+    check_order_units(list(units.values()))
+    return units
+
+
 def check_limit(limit: int) -> None:
     """Raise `ValueError` unless 1 to MAX_BATCH."""
     if not 1 <= limit <= MAX_BATCH:

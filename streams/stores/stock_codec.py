@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Raw
 
 from streams.core.stock import MAIN, Code, Reservation, Verdict, promo_pool
-from streams.stores.stock_checks import check_batch, check_order_units
+from streams.stores.stock_checks import check_batch, check_order_units, distinct_lines
 from streams.stores.stock_keys import field, owner, split_field
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -142,7 +142,7 @@ def _lines(promotions: Sequence[str | None], quantities: Sequence[tuple[tuple[st
     of, order_end = lines.of, lines.order_end
     for promotion, asked in zip(promotions, quantities, strict=True):
         known = numbers[promotion]
-        for line in asked:
+        for line in asked if len(asked) == 1 else distinct_lines(asked).items():
             number = known.get(line)
             if number is None:
                 sku, units = line

@@ -92,10 +92,11 @@ class FakeStock(Stock):
     ) -> list[Verdict]:
         """See `Stock`."""
         stock_checks.check_batch(batch)
-        stock_checks.check_order_units([units for order in batch for _, units in order.quantities])
+        lines = [tuple(stock_checks.distinct_lines(order.quantities).items()) for order in batch]
         self._fence(epoch)
         self._rotate(now_ms)
-        return [self._reserve(order, now_ms, held_until_ms) for order in batch]
+        orders = [order._replace(quantities=quantities) for order, quantities in zip(batch, lines, strict=True)]
+        return [self._reserve(order, now_ms, held_until_ms) for order in orders]
 
     async def confirm(self, epoch: int, order_ids: Sequence[bytes]) -> list[End]:
         """See `Stock`."""

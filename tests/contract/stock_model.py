@@ -91,7 +91,11 @@ class Model:
             until_ms = held_until_ms if code is Code.ACCEPTED else 0
             verdict = Verdict(code, False, False, order.order_id, now_ms, until_ms)
             if code is Code.ACCEPTED:
-                self.lives.append(Life(order, now_ms, held_until_ms))
+                units = Counter[str]()
+                for sku, qty in order.quantities:
+                    units[sku] += qty
+                added_up = order._replace(quantities=tuple(units.items()))
+                self.lives.append(Life(added_up, now_ms, held_until_ms))
         self.decided[order.key] = (order.fingerprint, verdict)
         return verdict
 

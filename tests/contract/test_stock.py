@@ -43,6 +43,7 @@ async def test_same_sku_adds_up(stock: Stock) -> None:
     """The same SKU on several lines is added up, when it is taken and when it is given back."""
     assert await codes(stock, order(1, ("B", 3), ("A", 1), ("B", 3)), order(2, ("B", 3), ("B", 2))) == [1, 0]
     assert await pool(stock, "B") == (0, 5, 0)
+    assert [hold.quantities async for hold in stock.holds()] == [(("B", 5),)]
     await stock.release(EPOCH, [oid(2)])
     assert await pool(stock, "B") == (5, 0, 0)
 
@@ -107,6 +108,13 @@ async def test_live_hold_answers_only_what_would_be_accepted(stock: Stock) -> No
     await reserve(stock, order(1, ("A", 3)))
     assert await codes(stock, other) == [Code.OUT_OF_STOCK]
     assert await pool(stock, "A") == (7, 3, 0)
+
+
+async def test_same_sku_adds_up_before_a_hold_answers(stock: Stock) -> None:
+    """Whether an order could be accepted at all is asked of its lines added up, also where a hold would answer."""
+    other = order(1, ("B", 2), ("B", 2), key=b"another key 0016")
+    await reserve(stock, order(1, ("B", 2)))
+    assert await codes(stock, other) == [Code.OUT_OF_STOCK]
 
 
 async def test_live_hold_within_a_batch(stock: Stock) -> None:
@@ -190,11 +198,24 @@ async def test_big_quantities_stay_exact(stock: Stock) -> None:
         [order(1, ("A", 1)), order(2, ("A", 0))],
         [order(1, ("A", -1))],
         [order(1, ("A", MAX_ORDER_UNITS + 1))],
+        [order(1, ("A", MAX_ORDER_UNITS), ("B", 1), ("A", 1))],
+        [order(1, ("A", 3), ("A", -1))],
         [order(1, ("A", 1), key=b"short")],
         [order(1, ("A", 1), fingerprint=b"longer than eight")],
         [order(1, ("A", 1))._replace(order_id=b"")],
     ],
-    ids=["too many", "no lines", "zero", "negative", "too much", "key", "fingerprint", "id"],
+    ids=[
+        "too many",
+        "no lines",
+        "zero",
+        "negative",
+        "too much",
+        "adds up to too much",
+        "negative among others",
+        "key",
+        "fingerprint",
+        "id",
+    ],
 )
 async def test_what_no_batch_can_be(stock: Stock, batch: list[object]) -> None:
     """A batch out of bounds is the caller's mistake and changes nothing."""

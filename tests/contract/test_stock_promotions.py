@@ -171,7 +171,7 @@ async def test_retake_from_the_own_pool(stock: Stock) -> None:
 async def test_retake_from_main(stock: Stock) -> None:
     """When the promotion's pool has not all of it, main serves; when main has not either, it is refused for good."""
     await stock.open_promotion(EPOCH, campaign("p", ("A", 4)))
-    await reserve(stock, *[order(number, ("A", 4), promotion="p") for number in (1,)])
+    await reserve(stock, order(1, ("A", 4), promotion="p"))
     await expire(stock)
     await reserve(stock, order(2, ("A", 1), promotion="p"), now_ms=UNTIL_MS)
     assert await stock.retake(EPOCH, oid(1), ["promo:p", "main"], [("A", 4)]) is End.LATE_FROM_MAIN
@@ -192,14 +192,16 @@ async def test_retake_refused_stays_refused(stock: Stock) -> None:
 
 
 async def test_retake_of_a_closed_promotion(stock: Stock) -> None:
-    """A closed promotion sells nothing late, not even when it has units; main may."""
+    """A closed promotion sells nothing late, nor one that nobody opened; main may."""
     await stock.open_promotion(EPOCH, campaign("p", ("A", 4)))
     await reserve(stock, order(1, ("A", 2), promotion="p"), order(2, ("A", 2), promotion="p"))
+    await reserve(stock, order(3, ("A", 1)))
     await stock.close_promotion(EPOCH, "p")
-    assert await expire(stock) == [End.EXPIRED_TO_MAIN] * 2
+    assert sorted(await expire(stock)) == [End.EXPIRED_TO_MAIN, End.EXPIRED_TO_MAIN, End.EXPIRED]
     assert await stock.retake(EPOCH, oid(1), ["promo:p", "main"], [("A", 2)]) is End.LATE_FROM_MAIN
     assert await stock.retake(EPOCH, oid(2), ["promo:p"], [("A", 2)]) is End.LATE_REFUSED
-    assert await pool(stock, "A", "main") == (8, 0, 2)
+    assert await stock.retake(EPOCH, oid(3), ["promo:nowhere", "main"], [("A", 1)]) is End.LATE_FROM_MAIN
+    assert await pool(stock, "A", "main") == (7, 0, 3)
 
 
 async def test_retake_counts_towards_the_limit(stock: Stock) -> None:

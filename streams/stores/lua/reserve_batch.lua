@@ -70,7 +70,7 @@ for p = 1, #batch.promotions do
   end
 end
 
--- What is to be said of order `i`, whose lines are `from` to `to`, as things stand.
+-- What is to be said of order `i`, whose lines are `from` to `to`, each of another SKU, as things stand.
 local function decide(i, from, to)
   local p = with_promotions and promotion_of[i] or 0
   if refusals[p] then return refusals[p] end
@@ -88,31 +88,21 @@ end
 
 local taken, bought_changed = {}, {}
 
--- Takes all lines, or none. Lines of the same SKU add up, as each takes from what the last one left.
+-- Takes all lines of an order that is to be accepted.
 local function take(i, from, to)
-  local units, short = 0, false
+  local units = 0
   for l = from, to do
     local line = line_of[l]
     local field = line_field[line]
     free[field] = free[field] - line_units[line]
     taken[field] = (taken[field] or 0) + line_units[line]
     units = units + line_units[line]
-    if free[field] < 0 then short = true end
   end
-  if short then
-    for l = from, to do
-      local field = line_field[line_of[l]]
-      free[field] = free[field] + line_units[line_of[l]]
-      taken[field] = taken[field] - line_units[line_of[l]]
-    end
-    return false
-  end
-  local owner = with_promotions and promotion_of[i] > 0 and limits[promotion_of[i]] > 0 and owner_of[i]
-  if owner then
+  if with_promotions and promotion_of[i] > 0 and limits[promotion_of[i]] > 0 then
+    local owner = owner_of[i]
     bought[owner] = bought[owner] + units
     bought_changed[owner] = true
   end
-  return true
 end
 
 -- Orders of one line on main, the bulk, share their hold with all that ask for the same.
@@ -160,26 +150,24 @@ local memo_by_key = {}
 -- Decides order `i` whose key is new; returns its memo, and whether a live hold had decided it before.
 local function settle(i, from, to)
   local code = decide(i, from, to)
-  if code == ACCEPTED then
-    local id = ids[i]
-    local held = hold_by_id[id]
-    if held then
-      answers[i] = BYTE[REPLAY]
-      return string.sub(memos[i], 1, 25) .. string.sub(held, 1, 16), true
-    end
-    if take(i, from, to) then
-      local hold = hold_of(i, from, to)
-      held_count = held_count + 1
-      held_ids[held_count] = id
-      hold_pairs[2 * held_count - 1], hold_pairs[2 * held_count] = id, hold
-      if tangled then hold_by_id[id] = hold end
-      answers[i] = BYTE[ACCEPTED]
-      return memos[i], false
-    end
-    code = OUT_OF_STOCK
+  if code ~= ACCEPTED then
+    answers[i] = BYTE[code]
+    return BYTE[code] .. string.sub(memos[i], 2, 25) .. refused_times, false
   end
-  answers[i] = BYTE[code]
-  return BYTE[code] .. string.sub(memos[i], 2, 25) .. refused_times, false
+  local id = ids[i]
+  local held = hold_by_id[id]
+  if held then
+    answers[i] = BYTE[REPLAY]
+    return string.sub(memos[i], 1, 25) .. string.sub(held, 1, 16), true
+  end
+  local hold = hold_of(i, from, to)
+  take(i, from, to)
+  held_count = held_count + 1
+  held_ids[held_count] = id
+  hold_pairs[2 * held_count - 1], hold_pairs[2 * held_count] = id, hold
+  if tangled then hold_by_id[id] = hold end
+  answers[i] = BYTE[ACCEPTED]
+  return memos[i], false
 end
 
 from = 1
@@ -200,11 +188,9 @@ for i = 1, count do
 end
 
 local touched, free_pairs, held_pairs, bought_pairs = {}, {}, {}, {}
-for f, units in pairs(taken) do
-  if units > 0 then
-    touched[#touched + 1] = f
-    held_pairs[#touched] = fields[f]
-  end
+for f in pairs(taken) do
+  touched[#touched + 1] = f
+  held_pairs[#touched] = fields[f]
 end
 local held = hmget(HELD, held_pairs)
 for t = 1, #touched do
