@@ -2,8 +2,9 @@
 
 import asyncio
 import sys
+from importlib.metadata import version
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from streams.errors import FloodwayError
 
@@ -13,30 +14,35 @@ app = App(
     name="floodway",
     help="A stream-processing pipeline for order surges: every order decided once, no unit sold twice, books that "
     "balance. Try `floodway demo`.",
-    version="0.1.0",
+    version=lambda: version("floodway"),
+    default_parameter=Parameter(negative=()),  # no --no-json
     # A command's return value is the exit code; None is success.
     result_action="return_int_as_exit_code_else_zero",
 )
 
-app.command("infra.cli.demo:demo")
-app.command("infra.cli.up:up")
-app.command("infra.cli.init:init")
-app.command("infra.cli.worker:worker")
-app.command("infra.cli.submit:submit")
-app.command("infra.cli.report:report")
-app.command("infra.cli.order:order")
-app.command("infra.cli.verify:verify")
-app.command("infra.cli.schema:schema")
+COMMANDS = {
+    "demo": "Replay real baskets as a surge of orders, and prove that the books balance.",
+    "up": "Start Kafka, Redis, Postgres and a replica on this machine, until interrupted.",
+    "init": "Make servers of your own ready: schema, topics, epoch.",
+    "worker": "Run workers: intake decides submissions, lifecycle carries orders on.",
+    "submit": "Produce order submissions from a file.",
+    "report": "Report a payment or a cancellation.",
+    "order": "Tell what was decided on an order and what became of it.",
+    "verify": "Recompute the books and compare them with Kafka and Redis.",
+    "schema": "Write the published contract: JSON Schemas, AsyncAPI, settings.",
+}
+for name, words in COMMANDS.items():
+    app.command(f"infra.cli.{name}:{name}", help=words)
 
 stock = App(name="stock", help="Goods in, and what is on the shelves.")
-stock.command("infra.cli.stock:load")
-stock.command("infra.cli.stock:show")
+stock.command("infra.cli.stock:load", help="Add units to the main pool from a file.")
+stock.command("infra.cli.stock:show", help="Show units free, held and sold, by SKU and pool.")
 app.command(stock)
 
-promo = App(name="promo", help="Promotions: pools set aside, with a window and a limit for each buyer.")
-promo.command("infra.cli.promo:open_", name="open")
-promo.command("infra.cli.promo:close")
-promo.command("infra.cli.promo:show")
+promo = App(name="promo", help="Promotions: units set aside, with a window and a limit for each buyer.")
+promo.command("infra.cli.promo:open_", name="open", help="Set units aside for a promotion.")
+promo.command("infra.cli.promo:close", help="Close a promotion and sweep its free units back to main.")
+promo.command("infra.cli.promo:show", help="Show promotions, or one with its pool.")
 app.command(promo)
 
 

@@ -84,7 +84,7 @@ async def _demo(
 
     began = monotonic()
     # Long enough to be paid after the surge, short enough that nobody waits for the unpaid.
-    settings = replace(settings, hold_ttl_s=orders / 8_000 + 10, log_level="WARNING")
+    settings = replace(settings, hold_ttl_s=orders / 5_000 + 10, log_level="WARNING")
     await prepare(settings)
     supervisor = Supervisor(
         settings, {"intake": workers, "lifecycle": LIFECYCLE_WORKERS}, say=people.print, log_dir=log_dir
