@@ -119,4 +119,3 @@ async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicParti
     if topic not in known:
         raise UnknownThing(f"Topic {topic} does not exist; create it with `floodway init`.")
     return [TopicPartition(topic, partition) for partition in sorted(consumer.partitions_for_topic(topic) or ())]
-
