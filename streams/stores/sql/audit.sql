@@ -68,13 +68,16 @@ SELECT coalesce(d.order_id, o.order_id)::text AS what
   FULL JOIN orders_now o ON o.order_id = d.order_id
   LEFT JOIN (SELECT order_id, sum(qty) AS qty FROM order_lines GROUP BY 1) l ON l.order_id = o.order_id
   LEFT JOIN (SELECT order_id, sum(free) AS free, sum(held) AS held, sum(sold) AS sold
-               FROM order_movements GROUP BY 1) m ON m.order_id = o.order_id
+               FROM order_movements GROUP BY 1) moved ON moved.order_id = o.order_id
+ -- An order without movements has moved nothing; left null, it would compare as neither right nor wrong.
+ CROSS JOIN LATERAL (
+       SELECT coalesce(moved.free, 0) AS free, coalesce(moved.held, 0) AS held, coalesce(moved.sold, 0) AS sold) m
  WHERE d.order_id IS NULL
     OR o.order_id IS NULL
     OR l.qty IS NULL
-    OR coalesce(m.free, 0) + coalesce(m.held, 0) + coalesce(m.sold, 0) <> 0
+    OR m.free + m.held + m.sold <> 0
     OR NOT CASE o.state
-           WHEN 'held' THEN coalesce(m.held, 0) = 0 AND coalesce(m.sold, 0) = 0
+           WHEN 'held' THEN m.held = 0 AND m.sold = 0
            WHEN 'confirmed' THEN m.held = -l.qty AND m.sold = l.qty
            WHEN 'refund_due' THEN m.held = -l.qty AND m.sold IN (0, l.qty)
            ELSE m.held = -l.qty AND m.sold = 0
