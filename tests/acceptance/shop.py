@@ -21,7 +21,7 @@ from streams.topics import REPORTED, SUBMITTED, Topic
 
 HOUR_MS = 3_600_000
 
-_encode = msgspec.json.Encoder().encode
+encode = msgspec.json.Encoder().encode
 
 
 def order(
@@ -85,14 +85,14 @@ async def promote(parts: Parts, name: str, units: int, *, buyer_limit: int = 0) 
 
 async def submit(parts: Parts, submissions: Iterable[Submission]) -> None:
     """Produce submissions as a storefront does."""
-    await _produce(parts, SUBMITTED, ((f"{s.channel}:{s.submission_id}".encode(), _encode(s)) for s in submissions))
+    await _produce(parts, SUBMITTED, ((f"{s.channel}:{s.submission_id}".encode(), encode(s)) for s in submissions))
 
 
 async def report(parts: Parts, kind: ReportType, order_ids: Iterable[UUID]) -> None:
     """Produce one report for each order."""
     now = datetime.now(UTC)
     made = [Report(f"{kind.value}-{order_id}", "psp", kind, order_id, now) for order_id in order_ids]
-    await _produce(parts, REPORTED, ((str(r.order_id).encode(), _encode(r)) for r in made))
+    await _produce(parts, REPORTED, ((str(r.order_id).encode(), encode(r)) for r in made))
 
 
 async def _produce(parts: Parts, topic: Topic, records: Iterable[tuple[bytes, bytes]]) -> None:
