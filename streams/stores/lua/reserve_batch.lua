@@ -105,21 +105,29 @@ local function take(i, from, to)
   end
 end
 
--- Orders of one line on main, the bulk, share their hold with all that ask for the same.
-local shared_hold = {}
+-- The texts of lines and of holds on main are shared by all orders that ask for the same: each new string costs.
+local line_text, hold_text = {}, {}
+
+local function text_of(line)
+  local text = line_text[line]
+  if not text then
+    text = '\n' .. fields[line_field[line]] .. '\n' .. line_units[line]
+    line_text[line] = text
+  end
+  return text
+end
 
 local function hold_of(i, from, to)
-  local owner = with_promotions and promotion_of[i] > 0 and owners[owner_of[i]] or ''
-  local shared = from == to and owner == '' and shared_hold[line_of[from]]
-  if shared then return shared end
-  local parts = {accepted_times, owner}
-  for l = from, to do
-    local line = line_of[l]
-    parts[#parts + 1] = '\n' .. fields[line_field[line]] .. '\n' .. line_units[line]
+  local owner = with_promotions and promotion_of[i] > 0 and owners[owner_of[i]]
+  local line = line_of[from]
+  if from < to then
+    local texts = {accepted_times, owner or ''}
+    for l = from, to do texts[#texts + 1] = text_of(line_of[l]) end
+    return table.concat(texts)
   end
-  local hold = table.concat(parts)
-  if from == to and owner == '' then shared_hold[line_of[from]] = hold end
-  return hold
+  if owner then return accepted_times .. owner .. text_of(line) end
+  if not hold_text[line] then hold_text[line] = accepted_times .. text_of(line) end
+  return hold_text[line]
 end
 
 -- A live hold is memory too: the key may be forgotten, but to take again would lose the units held. Only what could be
@@ -188,6 +196,7 @@ for i = 1, count do
 end
 
 local touched, free_pairs, held_pairs, bought_pairs = {}, {}, {}, {}
+-- Numbers are written out here, for the server would do it through floating point, at several times the cost.
 for f in pairs(taken) do
   touched[#touched + 1] = f
   held_pairs[#touched] = fields[f]
@@ -195,12 +204,12 @@ end
 local held = hmget(HELD, held_pairs)
 for t = 1, #touched do
   local f = touched[t]
-  free_pairs[2 * t - 1], free_pairs[2 * t] = fields[f], free[f]
-  held_pairs[2 * t - 1], held_pairs[2 * t] = fields[f], tonumber(held[t] or 0) + taken[f]
+  free_pairs[2 * t - 1], free_pairs[2 * t] = fields[f], string.format('%d', free[f])
+  held_pairs[2 * t - 1], held_pairs[2 * t] = fields[f], string.format('%d', (held[t] or 0) + taken[f])
 end
 for o in pairs(bought_changed) do
   bought_pairs[#bought_pairs + 1] = owners[o]
-  bought_pairs[#bought_pairs + 1] = bought[o]
+  bought_pairs[#bought_pairs + 1] = string.format('%d', bought[o])
 end
 
 in_slices('HSET', seen_now, seen_pairs)
