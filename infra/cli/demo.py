@@ -29,7 +29,7 @@ def demo(
     *,
     orders: int = 100_000,
     rate: float = 12_000.0,
-    workers: int = 2,
+    workers: int = 1,
     seed: int = 1,
     json: bool = False,
     data_dir: Path = Path(".floodway/demo"),
@@ -49,7 +49,7 @@ def demo(
     rate
         Submissions per second; more than the workers can take makes a backlog, which they then work off.
     workers
-        Intake processes.
+        Intake processes. On two cores one is fastest: a second makes batches smaller and competes for the cores.
     seed
         Of the mix; the same seed makes the same surge.
     json

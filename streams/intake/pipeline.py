@@ -16,13 +16,17 @@ from streams.intake.reserve import reserve
 from streams.parts import Parts
 
 
+CHUNKS_WAITING = 64
+"""Decoded chunks before reserve: enough small ones to fill a batch. The transport bounds their records."""
+
+
 class Intake:
     """Takes chunks; acknowledges each once every one of its records is decided, durable and announced, or buried."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._guard = StockGuard(parts.ledger, max_delay_s=parts.settings.retry_max_delay_s)
-        self._decoded: asyncio.Queue[Batch] = asyncio.Queue(maxsize=4)
+        self._decoded: asyncio.Queue[Batch] = asyncio.Queue(maxsize=CHUNKS_WAITING)
         self._reserved: asyncio.Queue[Batch] = asyncio.Queue(maxsize=1)
         self._persisted: asyncio.Queue[Batch] = asyncio.Queue(maxsize=1)
 
