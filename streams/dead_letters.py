@@ -49,10 +49,11 @@ def entry(dead: Dead, *, failed_at_ms: int) -> Entry:
 
 def read_letter(record: Record) -> DeadLetter | None:
     """The reason that a record of a dead-letter topic carries; None for a record that somebody else put there."""
-    for name, value in record.headers:
+    # Ours is the last: what was in the record before may bear the same name, as in a dead letter that was replayed.
+    for name, value in reversed(record.headers):
         if name == DEAD_LETTER_HEADER:
             try:
-                return _decode(value)
+                return _decode(value or b"")  # Kafka knows headers without a value
             except msgspec.DecodeError:
                 return None
     return None

@@ -27,8 +27,8 @@ class Record(Protocol):
         """Raw value; None is a tombstone."""
 
     @property
-    def headers(self) -> Sequence[tuple[str, bytes]]:
-        """Raw headers, in the producer's order."""
+    def headers(self) -> Sequence[tuple[str, bytes | None]]:
+        """Raw headers, in the producer's order; one may come without a value."""
 
 
 def _nobody_listens() -> bool:

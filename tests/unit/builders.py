@@ -80,7 +80,7 @@ class FakeRecord:
     value: bytes | None
     timestamp: int = NOW_MS
     key: bytes | None = b"key"
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
 class FakeChunk:

@@ -34,6 +34,7 @@ from streams.intake.reserve import reserve
 from streams.messages import Decision, Outcome, Reason
 from streams.parts import Parts
 from streams.promotions import open_promotion
+from streams.stores.log import Headers
 from streams.topics import DEAD_LETTER_HEADER, DECIDED, SUBMITTED_DLQ
 
 DELAY_S = SETTINGS.retry_max_delay_s
@@ -325,10 +326,25 @@ async def test_a_dead_letter_is_a_copy_with_a_reason() -> None:
     assert letter.field is msgspec.UNSET
 
 
-@pytest.mark.parametrize("headers", [(), ((DEAD_LETTER_HEADER, b"{"),), (("other", b"{}"),)])
-def test_a_letter_of_somebody_else_is_none(headers: tuple[tuple[str, bytes], ...]) -> None:
+@pytest.mark.parametrize(
+    "headers", [(), ((DEAD_LETTER_HEADER, b"{"),), (("other", b"{}"),), ((DEAD_LETTER_HEADER, None),)]
+)
+def test_a_letter_of_somebody_else_is_none(headers: Headers) -> None:
     """What lies in a dead-letter topic without our header, or with a broken one, has no reason to read."""
     assert read_letter(FakeRecord(0, b"x", headers=headers)) is None
+
+
+async def test_a_replay_that_dies_again_has_its_new_reason() -> None:
+    """A replay is a copy, old header and all: what is read is why it died last, and where."""
+    made = await world()
+    await announce(decode(FakeChunk([FakeRecord(5, b"{")])), made.log, made.clock, max_delay_s=DELAY_S)
+    (old,) = made.log.appended[SUBMITTED_DLQ.name, 0]
+    replay = FakeRecord(9, old.value, headers=old.headers)
+    await announce(decode(FakeChunk([replay])), made.log, made.clock, max_delay_s=DELAY_S)
+    new = made.log.appended[SUBMITTED_DLQ.name, 0][-1]
+    letter = read_letter(FakeRecord(1, new.value, headers=new.headers))
+    assert letter is not None
+    assert letter.offset == 9
 
 
 async def test_chunks_are_acknowledged_after_every_append() -> None:
