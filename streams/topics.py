@@ -7,6 +7,10 @@ from typing import Any
 from streams import messages
 
 DAY_MS = 86_400_000
+MAX_BATCH_BYTES = 1_048_576
+DEAD_LETTER_BYTES = 65_536
+"""Room for the header of a dead letter, on top of the largest record that Kafka has taken: else it could not be buried,
+and its partition would stand still."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +24,12 @@ class Topic:
     settings: MappingProxyType[str, str] = field(default_factory=lambda: _settings(7 * DAY_MS))
 
 
-def _settings(retention_ms: int) -> MappingProxyType[str, str]:
+def _settings(retention_ms: int, max_batch_bytes: int = MAX_BATCH_BYTES) -> MappingProxyType[str, str]:
     return MappingProxyType(
         {
             "cleanup.policy": "delete",
             "retention.ms": str(retention_ms),
-            "max.message.bytes": str(1_048_576),
+            "max.message.bytes": str(max_batch_bytes),
             "message.timestamp.type": "CreateTime",
         }
     )
@@ -42,7 +46,7 @@ SUBMITTED_DLQ = Topic(
     "as the original",
     messages.Submission,
     "Submissions that could not be taken: original bytes, with the reason in the header `floodway-dead-letter`.",
-    _settings(30 * DAY_MS),
+    _settings(30 * DAY_MS, MAX_BATCH_BYTES + DEAD_LETTER_BYTES),
 )
 DECIDED = Topic("orders.decided.v1", "order_id", messages.Decision, "The decision on each submission.")
 REPORTED = Topic("orders.reported.v1", "order_id", messages.Report, "What payment and channels report of orders.")
@@ -51,7 +55,7 @@ REPORTED_DLQ = Topic(
     "as the original",
     messages.Report,
     "Reports that could not be taken: original bytes, with the reason in the header `floodway-dead-letter`.",
-    _settings(30 * DAY_MS),
+    _settings(30 * DAY_MS, MAX_BATCH_BYTES + DEAD_LETTER_BYTES),
 )
 CHANGED = Topic("orders.changed.v1", "order_id", messages.OrderChanged, "Steps of orders after their decision.")
 

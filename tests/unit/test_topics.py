@@ -30,6 +30,13 @@ def test_dead_letters_lie_beside_their_topic_and_longer() -> None:
         assert int(dlq.settings["retention.ms"]) > int(topic.settings["retention.ms"])
 
 
+def test_a_dead_letter_may_be_larger_than_what_died() -> None:
+    """The largest record that Kafka takes can still be buried: its dead letter has one header more, of bounded size."""
+    for topic, dlq in ((SUBMITTED, SUBMITTED_DLQ), (REPORTED, REPORTED_DLQ)):
+        room = int(dlq.settings["max.message.bytes"]) - int(topic.settings["max.message.bytes"])
+        assert room >= 6 * 512 + 4_096  # the detail, each character escaped in six bytes, and the other fields
+
+
 def test_a_topic_takes_the_largest_message() -> None:
     """No valid message, with the header of a dead letter on top, is refused by the broker."""
     for topic in ALL:
