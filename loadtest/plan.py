@@ -24,7 +24,7 @@ FLASH_BUYERS = 0.05
 FLASH_OVERBOOKING = 10
 FLASH = "flash"
 FLASH_SKU = "FLASH-1"
-BUYER_LIMIT = 20
+BUYER_LIMIT = 60
 SCARCE_EVERY = 150
 """One SKU in so many has stock for half of its demand only."""
 REPEAT_WITHIN = 2_000
