@@ -4,6 +4,7 @@ Chunk-wise like intake. Every step is idempotent, so a chunk that is read again 
 alone may be repeated, and carries the order's id.
 """
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from uuid import UUID
@@ -25,6 +26,11 @@ from streams.retry import until_available
 from streams.stores.log import Entry
 from streams.topics import CHANGED, REPORTED_DLQ, Topic
 
+_Reported = tuple[Record, Report]
+
+RETAKES_AT_ONCE = 8
+"""Late payments that are asked for side by side: rare, one script call each, and few connections to share."""
+
 _decoder = MessageDecoder(Report)
 _LOST = Undecodable(
     "hold_lost", "the ledger says held, the stock knows neither hold nor end", fix="run `floodway verify`, then replay"
@@ -39,12 +45,13 @@ class Lifecycle:
         self._parts = parts
         self._max_delay_s = parts.settings.retry_max_delay_s
         self._guard = StockGuard(parts.ledger, max_delay_s=self._max_delay_s)
+        self._retakes = asyncio.Semaphore(RETAKES_AT_ONCE)
 
     async def take(self, chunk: Chunk) -> None:
         """Apply a chunk of reports, in order for each order, and acknowledge it."""
         reports, dead = _decode(chunk)
         orders = await self._orders({r.order_id for _, r in reports})
-        known: list[tuple[Record, Report]] = []
+        known: list[_Reported] = []
         for record, report in reports:
             if report.order_id in orders:
                 known.append((record, report))
@@ -53,9 +60,9 @@ class Lifecycle:
                     "unknown_order", f"no accepted order {report.order_id}", "$.order_id", "send the announced order id"
                 )
                 dead.append(dead_letters.bury(chunk, record, why))
-        for wave in _waves([report for _, report in known]):
+        for wave in _waves(known):
             lost = await self._apply(wave, orders)
-            dead += [dead_letters.bury(chunk, record, _LOST) for record, report in known if report in lost]
+            dead += [dead_letters.bury(chunk, record, _LOST) for record in lost]
         await self._bury(dead, chunk.partition)
         chunk.acknowledge()
 
@@ -85,47 +92,59 @@ class Lifecycle:
             return {}
         return await until_available("orders", lambda: self._parts.ledger.orders(ids), max_delay_s=self._max_delay_s)
 
-    async def _apply(self, wave: Sequence[Report], orders: dict[UUID, OrderRecord]) -> list[Report]:
-        """Apply reports that are on different orders; returns those that the stock could not make sense of."""
+    async def _apply(self, wave: Sequence[_Reported], orders: dict[UUID, OrderRecord]) -> list[Record]:
+        """Apply reports that are on different orders; returns the records that the stock could not make sense of."""
         stock = self._parts.stock
-        payments = [r for r in wave if r.type is ReportType.PAYMENT_SUCCEEDED]
-        cancels = [r for r in wave if r.type is ReportType.ORDER_CANCELLED]
+        reports = [report for _, report in wave]
+        payments = [r for r in reports if r.type is ReportType.PAYMENT_SUCCEEDED]
+        cancels = [r for r in reports if r.type is ReportType.ORDER_CANCELLED]
         ends: dict[UUID, End] = {}
         if payments:
             ids = [r.order_id.bytes for r in payments]
             answers = await self._guard.call("confirm", lambda epoch: stock.confirm(epoch, ids))
-            for report, end in zip(payments, answers, strict=True):
-                ends[report.order_id] = await self._retake_if_late(orders[report.order_id], end)
+            late = await asyncio.gather(
+                *(self._retake_if_late(orders[r.order_id], end) for r, end in zip(payments, answers, strict=True))
+            )
+            ends.update((r.order_id, end) for r, end in zip(payments, late, strict=True))
         if cancels:
             ids = [r.order_id.bytes for r in cancels]
             answers = await self._guard.call("release", lambda epoch: stock.release(epoch, ids))
             ends.update((r.order_id, end) for r, end in zip(cancels, answers, strict=True))
-        lost = [r for r in wave if ends[r.order_id] is End.UNKNOWN and orders[r.order_id].state is State.HELD]
+        lost = {found for found, end in ends.items() if end is End.UNKNOWN and orders[found].state is State.HELD}
         now = to_datetime(self._parts.clock.now_ms())
-        clear = [lifecycle.apply(r, orders[r.order_id], ends[r.order_id], now) for r in wave if r not in lost]
+        clear = [
+            lifecycle.apply(r, orders[r.order_id], ends[r.order_id], now) for r in reports if r.order_id not in lost
+        ]
         await self._take_steps(clear, orders)
-        return lost
+        return [record for record, report in wave if report.order_id in lost]
 
     async def _retake_if_late(self, order: OrderRecord, end: End) -> End:
         pools = lifecycle.late_pools(order, end)
         if not pools:
             return end
         stock, order_id = self._parts.stock, order.order_id.bytes
-        return await self._guard.call("retake", lambda epoch: stock.retake(epoch, order_id, pools, order.quantities))
+        async with self._retakes:
+            return await self._guard.call(
+                "retake", lambda epoch: stock.retake(epoch, order_id, pools, order.quantities)
+            )
 
     async def _take_steps(self, outcomes: Sequence[lifecycle.Outcome], orders: dict[UUID, OrderRecord]) -> None:
+        """Write steps of different orders, bring `orders` up to date with them, and announce them."""
         if not outcomes:
             return
         steps = [outcome.step for outcome in outcomes]
         token, results = await until_available(
             "steps", lambda: self._parts.ledger.take_steps(steps), max_delay_s=self._max_delay_s
         )
-        # A repeated step is announced again: whoever took it first may have died before saying so.
-        said = [
-            lifecycle.announcement(outcome, orders[outcome.step.order_id], token)
-            for outcome, result in zip(outcomes, results, strict=True)
-            if result in {StepResult.TAKEN, StepResult.REPEATED}
-        ]
+        said: list[OrderChanged] = []
+        for outcome, result in zip(outcomes, results, strict=True):
+            step, order = outcome.step, orders[outcome.step.order_id]
+            if result is StepResult.TAKEN:
+                orders[step.order_id] = order._replace(state=step.state)
+            # A repeated step is announced again: whoever took it first may have died before saying so. But not once
+            # the order has gone on from there, or the last that is heard of it would be a state that is past.
+            if result is StepResult.TAKEN or (result is StepResult.REPEATED and order.state is step.state):
+                said.append(lifecycle.announcement(outcome, order, token))
         await self._announce(said)
 
     async def _announce(self, changes: Sequence[OrderChanged]) -> None:
@@ -158,8 +177,8 @@ class Lifecycle:
         )
 
 
-def _decode(chunk: Chunk) -> tuple[list[tuple[Record, Report]], list[Dead]]:
-    reports: list[tuple[Record, Report]] = []
+def _decode(chunk: Chunk) -> tuple[list[_Reported], list[Dead]]:
+    reports: list[_Reported] = []
     dead: list[Dead] = []
     for record in chunk.records:
         found = _decoder.decode(record.value)
@@ -173,16 +192,16 @@ def _decode(chunk: Chunk) -> tuple[list[tuple[Record, Report]], list[Dead]]:
     return reports, dead
 
 
-def _waves(reports: Sequence[Report]) -> list[list[Report]]:
+def _waves(reported: Sequence[_Reported]) -> list[list[_Reported]]:
     """Split so that no wave has two reports of one order, and each order's reports keep their order."""
-    waves: list[list[Report]] = []
+    waves: list[list[_Reported]] = []
     depth: dict[UUID, int] = defaultdict(int)
-    for report in reports:
+    for record, report in reported:
         at = depth[report.order_id]
         depth[report.order_id] += 1
         if at == len(waves):
             waves.append([])
-        waves[at].append(report)
+        waves[at].append((record, report))
     return waves
 
 

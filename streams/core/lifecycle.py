@@ -5,6 +5,7 @@ state, the movements to write and the change to announce.
 """
 
 from datetime import datetime
+from enum import StrEnum
 from typing import NamedTuple
 
 from streams.core.books import Action, Movement, OrderRecord, State, Step
@@ -15,23 +16,22 @@ KEEPER = "floodway-keeper"
 """Source of steps that nobody reported: time did it."""
 
 
-class LatePayment(NamedTuple):
-    """What to do with a payment that comes after the hold has ended, in order of preference."""
+class LatePayment(StrEnum):
+    """What to do with a payment that comes after the hold has ended."""
 
-    same_pool: bool
-    main: bool
+    SELL = "from the order's own pool if that has all of it, else from main, else refund"
+    REFUND = "refund and tell a person"
 
 
 LATE_PAYMENT_POLICY: dict[End, LatePayment] = {
-    # Nobody said no: sell from the order's own pool if it still has all of it, else from main, else refund.
-    End.EXPIRED: LatePayment(same_pool=True, main=True),
-    # Its promotion has closed and its pool is swept: main, else refund.
-    End.EXPIRED_TO_MAIN: LatePayment(same_pool=False, main=True),
-    # Somebody cancelled it: a payment does not undo that. Refund and tell a person.
-    End.RELEASED: LatePayment(same_pool=False, main=False),
-    End.RELEASED_TO_MAIN: LatePayment(same_pool=False, main=False),
+    # Nobody said no, time did. From the pool of a promotion that has closed the stock sells nothing: that leaves main.
+    End.EXPIRED: LatePayment.SELL,
+    End.EXPIRED_TO_MAIN: LatePayment.SELL,
+    # Somebody cancelled it: a payment does not undo that.
+    End.RELEASED: LatePayment.REFUND,
+    End.RELEASED_TO_MAIN: LatePayment.REFUND,
 }
-"""By the end that the hold has come to. A refund is what remains when nothing else is allowed or possible."""
+"""By the end that the hold has come to."""
 
 
 class Outcome(NamedTuple):
@@ -44,13 +44,11 @@ class Outcome(NamedTuple):
 
 def late_pools(order: OrderRecord, end: End) -> tuple[str, ...]:
     """The pools that a late payment may draw from, in order; empty: only a refund is left."""
-    policy = LATE_PAYMENT_POLICY.get(end)
-    if policy is None:
+    # A cancellation that found the hold expired leaves no mark in the stock: of that the ledger alone knows.
+    if LATE_PAYMENT_POLICY.get(end) is not LatePayment.SELL or order.state not in {State.HELD, State.EXPIRED}:
         return ()
-    pools = [order.pool] if policy.same_pool else []
-    if policy.main and MAIN not in pools:
-        pools.append(MAIN)
-    return tuple(pools)
+    # The order's own pool always stands first: by the place in this list the stock says which of them it sold from.
+    return (MAIN,) if order.pool == MAIN else (order.pool, MAIN)
 
 
 def paid(report: Report, order: OrderRecord, end: End, now: datetime) -> Outcome:
@@ -72,12 +70,15 @@ def cancelled(report: Report, order: OrderRecord, end: End, now: datetime) -> Ou
 
     A paid order's units stay sold until somebody says where they are; the buyer is owed the money at once.
     """
-    if end in {End.RELEASED, End.RELEASED_TO_MAIN}:
+    paid_for = end in {End.CONFIRMED, End.LATE_FROM_POOL, End.LATE_FROM_MAIN}
+    # The stock forgets how a hold ended, and a duplicate that outlives that memory leaves another end under the same
+    # id. What the ledger has settled stands: nothing of a paid or expired order is held that could be given back.
+    if paid_for or order.state is State.CONFIRMED:
+        return _reported(report, (State.CONFIRMED,), State.REFUND_DUE, Change.REFUND_DUE, (), (), now)
+    if end in {End.RELEASED, End.RELEASED_TO_MAIN} and order.state is not State.EXPIRED:
         target = MAIN if end is End.RELEASED_TO_MAIN else order.pool
         moved = _returns(order, Action.RELEASE, target, now)
         return _reported(report, (State.HELD,), State.CANCELLED, Change.CANCELLED, moved, _lines(order, target), now)
-    if end in {End.CONFIRMED, End.LATE_FROM_POOL, End.LATE_FROM_MAIN}:
-        return _reported(report, (State.CONFIRMED,), State.REFUND_DUE, Change.REFUND_DUE, (), (), now)
     return _reported(report, (State.HELD, State.EXPIRED), State.CANCELLED, Change.CANCELLED, (), (), now)
 
 
