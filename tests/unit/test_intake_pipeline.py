@@ -34,7 +34,7 @@ from hypothesis import strategies as st
 from streams.core.books import State
 from streams.core.identity import fingerprint
 from streams.core.stock import Reservation, Verdict
-from streams.intake.pipeline import Intake
+from streams.intake.pipeline import CHUNKS_WAITING, Intake
 from streams.lifecycle import Lifecycle
 from streams.messages import Decision, Reason, Submission
 from streams.promotions import open_promotion
@@ -130,7 +130,7 @@ async def test_a_full_pipeline_holds_its_feeder_back() -> None:
     settings = replace(SETTINGS, chunk_max_records=1, batch_max_orders=1)
     intake = Intake(made.parts(gate, settings))
     work = asyncio.create_task(intake.run())
-    chunks = [chunk(submission(f"s-{n}"), first=n) for n in range(30)]
+    chunks = [chunk(submission(f"s-{n}"), first=n) for n in range(2 * CHUNKS_WAITING)]
     taken = 0
 
     async def feed() -> None:
@@ -140,8 +140,9 @@ async def test_a_full_pipeline_holds_its_feeder_back() -> None:
             taken += 1
 
     feeding = asyncio.create_task(feed())
-    await asyncio.sleep(0.02)
-    assert 3 <= taken < 12
+    for _ in range(1_000):
+        await asyncio.sleep(0)
+    assert CHUNKS_WAITING < taken < CHUNKS_WAITING + 8
     assert not any(one.done.is_set() for one in chunks)
     gate.opened.set()
     await feeding
