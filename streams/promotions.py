@@ -38,8 +38,9 @@ async def close_promotion(parts: Parts, promotion_id: str) -> list[tuple[str, in
     found = await _find(parts, promotion_id)
     if found is None or found.state is PromotionState.FAILED:
         raise UnknownThing(f"There is no promotion {promotion_id}; `floodway promo show` lists them.")
-    if found.state is PromotionState.OPENING:
-        await _open(parts, found.promotion)
+    if found.state is PromotionState.OPENING and await _open(parts, found.promotion):
+        # Nothing was set aside, so there is nothing to sweep; marked as closing it could never be finished.
+        raise UnknownThing(f"Promotion {promotion_id} never opened, main has too little for it; nothing was moved.")
     if found.state is not PromotionState.CLOSED:
         await parts.ledger.save_promotion(PromotionRecord(found.promotion, PromotionState.CLOSING))
     return await _close(parts, found.promotion)
