@@ -6,10 +6,14 @@ it on. Each step is idempotent, so a crash anywhere leaves nothing that the next
 
 from streams.clock import to_datetime
 from streams.core.books import Action, Movement, PromotionRecord, PromotionState
+from streams.core.names import MAX_UNITS, is_promotion_id
 from streams.core.stock import MAIN, Promotion, promo_pool
 from streams.errors import Fenced, Refused, UnknownThing
 from streams.parts import Parts
 from streams.stores.stock import MAX_BATCH
+
+MAX_BUYER_LIMIT = 1_000_000_000
+"""Units that one buyer may take; more means the same as none."""
 
 
 async def open_promotion(parts: Parts, promotion: Promotion) -> None:
@@ -111,6 +115,8 @@ async def _epoch(parts: Parts) -> int:
 
 
 def _check(promotion: Promotion) -> None:
+    if not is_promotion_id(promotion.promotion_id):
+        raise Refused(f"{promotion.promotion_id[:80]!r} is no name that a submission could give; see the schema.")
     if promotion.opens_at_ms >= promotion.closes_at_ms:
         raise Refused(f"Promotion {promotion.promotion_id} would close before it opens; give a later --closes.")
     if not promotion.quota:
@@ -121,3 +127,8 @@ def _check(promotion: Promotion) -> None:
         raise Refused(f"Promotion {promotion.promotion_id} names a SKU twice; give one quota a SKU.")
     if any(qty <= 0 for _, qty in promotion.quota) or promotion.buyer_limit < 0:
         raise Refused(f"Promotion {promotion.promotion_id} has a quota or limit below zero.")
+    if any(qty > MAX_UNITS for _, qty in promotion.quota) or promotion.buyer_limit > MAX_BUYER_LIMIT:
+        raise Refused(
+            f"Promotion {promotion.promotion_id} has a quota over {MAX_UNITS:,} or a limit over {MAX_BUYER_LIMIT:,}; "
+            "look at the numbers again, 0 is no limit."
+        )

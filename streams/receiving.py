@@ -5,6 +5,7 @@ from itertools import islice
 
 from streams.clock import to_datetime
 from streams.core.books import Action, Movement
+from streams.core.names import MAX_UNITS, is_sku
 from streams.core.stock import MAIN
 from streams.errors import Fenced, Refused
 from streams.parts import Parts
@@ -22,7 +23,11 @@ async def receive(parts: Parts, ref: str, items: Iterable[tuple[str, int]]) -> t
     for sku, qty in items:
         if qty < 0:
             raise Refused(f"SKU {sku}: {qty} units cannot be received; give 0 (known, none there) or more.")
+        if not is_sku(sku):
+            raise Refused(f"{sku[:80]!r} is no SKU that a submission could name; see the published schema.")
         added_up[sku] = added_up.get(sku, 0) + qty
+        if added_up[sku] > MAX_UNITS:
+            raise Refused(f"SKU {sku}: over {MAX_UNITS:,} units cannot be received at once; look at the number again.")
     epoch = await parts.ledger.epoch()
     if epoch is None:
         raise Fenced("The ledger has issued no epoch yet; run `floodway init`.")

@@ -65,9 +65,12 @@ def parse_duration(text: str) -> timedelta:
     """`90s`, `15m`, `2h` or `3d`. Raises `ValueError`."""
     units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
     number, unit = text[:-1], text[-1:]
-    if unit not in units or not number.replace(".", "", 1).isdigit():
+    if unit not in units or not number.replace(".", "", 1).isdecimal():
         raise ValueError(f"{text!r} is no duration; write it as 90s, 15m, 2h or 3d")
-    return timedelta(**{units[unit]: float(number)})
+    try:
+        return timedelta(**{units[unit]: float(number)})
+    except OverflowError:
+        raise ValueError(f"{text!r} is longer than any calendar; write it as 90s, 15m, 2h or 3d") from None
 
 
 def _plain(value: Any) -> Any:

@@ -6,8 +6,11 @@ from datetime import UTC, datetime
 from infra.cli.context import connected, out, parse_duration, print_json, print_table
 from streams.clock import to_datetime, to_ms
 from streams.core.stock import Pool, Promotion, promo_pool
-from streams.errors import Refused
+from streams.errors import Refused, UnknownThing
 from streams.promotions import close_promotion, open_promotion
+
+MAX_DIGITS = 15
+"""Of a number of units: how many are too many is for the promotion to say, this keeps them numbers."""
 
 
 async def open_(
@@ -47,6 +50,8 @@ async def open_(
         end = _aware(closes, "--closes") or start + parse_duration(lasts)
     except ValueError as error:
         raise Refused(f"--lasts: {error}.") from None
+    except OverflowError:
+        raise Refused(f"--lasts {lasts} from {start} is past the last day of any calendar; give less.") from None
     promotion = Promotion(promotion_id, to_ms(start), to_ms(end), buyer_limit, _quota(quota))
     async with connected() as parts:
         await open_promotion(parts, promotion)
@@ -74,7 +79,7 @@ async def show(promotion_id: str | None = None, *, json: bool = False) -> None:
         if promotion_id is not None:
             records = [r for r in records if r.promotion.promotion_id == promotion_id]
             if not records:
-                raise Refused(f"There is no promotion {promotion_id}; `floodway promo show` lists them.")
+                raise UnknownThing(f"There is no promotion {promotion_id}; `floodway promo show` lists them.")
         skus = sorted({sku for r in records for sku, _ in r.promotion.quota})
         by_pool: dict[str, list[Pool]] = defaultdict(list)
         if skus:
@@ -97,7 +102,7 @@ def _quota(texts: list[str]) -> tuple[tuple[str, int], ...]:
     quota = []
     for text in texts:
         sku, equals, units = text.partition("=")
-        if not (sku and equals and units.isdigit()):
+        if not (sku and equals and units.isdecimal() and len(units) <= MAX_DIGITS):
             raise Refused(f"{text!r} is no quota; write SKU=UNITS.")
         quota.append((sku, int(units)))
     return tuple(quota)

@@ -72,10 +72,29 @@ async def show(*skus: str, json: bool = False, limit: int = 50) -> None:
 
 
 def _items(file: Path) -> Iterator[tuple[str, int]]:
+    number = 0
     with file.open(newline="", encoding="utf-8") as lines:
         rows = csv.DictReader(lines) if file.suffix == ".csv" else map(orjson.loads, filter(str.strip, lines))
-        for number, row in enumerate(rows, start=1):
+        while True:
+            number += 1
             try:
-                yield str(row["sku"]), int(row["qty"])
-            except (KeyError, TypeError, ValueError) as error:
+                row = next(rows, None)
+                if row is None:
+                    return
+                item = _text(row["sku"]), _whole(row["qty"])
+            except (KeyError, TypeError, ValueError, csv.Error) as error:
                 raise Refused(f"{file}, row {number}: {error!r}; each needs a `sku` and a whole `qty`.") from None
+            yield item
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    raise TypeError(f"{value!r} is no text")
+
+
+def _whole(value: object) -> int:
+    """A number as it was meant: 1.5 is not 1."""
+    if isinstance(value, str) or type(value) is int:
+        return int(value)
+    raise TypeError(f"{value!r} is no whole number")
