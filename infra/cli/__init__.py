@@ -4,11 +4,12 @@ import asyncio
 import sys
 from importlib.metadata import version
 
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, Parameter
 
 from streams.errors import FloodwayError
 
 INTERRUPTED = 130
+MISUSED = 2
 
 app = App(
     name="floodway",
@@ -49,7 +50,10 @@ app.command(promo)
 def main() -> None:
     """Run the command that the arguments name, and exit. Errors of ours are one line; others are bugs, with trace."""
     try:
-        code = app()
+        code = app(exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        print(f"floodway: {' '.join(str(error).split())}", file=sys.stderr)
+        code = MISUSED
     except FloodwayError as error:
         print(f"floodway: {error}", file=sys.stderr)
         code = error.exit_code

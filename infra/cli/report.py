@@ -1,18 +1,24 @@
 """`floodway report`: tell the pipeline of a payment or a cancellation, as a payment system or channel would."""
 
 from datetime import UTC, datetime
+from typing import Literal
 from uuid import UUID, uuid4
 
 import msgspec
 
 from infra.cli.context import out, print_json, settings
 from streams.clock import SystemClock
+from streams.core.decode import MessageDecoder, Undecodable
+from streams.errors import Refused
 from streams.messages import Report, ReportType
 from streams.stores.log import Entry
 from streams.topics import REPORTED
 
+What = Literal["payment.succeeded", "order.cancelled"]
+"""The values of `ReportType`: of an enum the command line would take the names."""
 
-async def report(what: ReportType, order_id: UUID, *, event_id: str | None = None, json: bool = False) -> None:
+
+async def report(what: What, order_id: UUID, *, event_id: str | None = None, json: bool = False) -> None:
     """Produce one report to `orders.reported.v1`, keyed by the order's id.
 
     Parameters
@@ -30,16 +36,20 @@ async def report(what: ReportType, order_id: UUID, *, event_id: str | None = Non
     from streams.stores.log_kafka import KafkaLog  # noqa: PLC0415 - aiokafka takes a moment to import
     from streams.stores.partitioner import partition_of  # noqa: PLC0415
 
-    message = Report(event_id or uuid4().hex, "command-line", what, order_id, datetime.now(UTC))
+    message = Report(event_id or uuid4().hex, "command-line", ReportType(what), order_id, datetime.now(UTC))
+    value = msgspec.json.encode(message)
+    found = MessageDecoder(Report).decode(value)
+    if isinstance(found, Undecodable):
+        raise Refused(f"That is no report: {found.detail} at {found.field}; {found.fix}.")
     log = await KafkaLog.connect(settings().kafka_bootstrap)
     try:
         key = str(order_id).encode()
         partition = partition_of(key, await log.partitions(REPORTED.name))
-        entry = Entry(key, msgspec.json.encode(message), SystemClock().now_ms())
+        entry = Entry(key, value, SystemClock().now_ms())
         await log.append(REPORTED.name, partition, [entry])
     finally:
         await log.close()
     if json:
         print_json({"event_id": message.event_id})
     else:
-        out.print(f"Reported {what.value} of {order_id}.")
+        out.print(f"Reported {what} of {order_id}.")
