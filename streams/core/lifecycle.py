@@ -72,12 +72,12 @@ def cancelled(report: Report, order: OrderRecord, end: End, now: datetime) -> Ou
     """
     paid_for = end in {End.CONFIRMED, End.LATE_FROM_POOL, End.LATE_FROM_MAIN}
     # The stock forgets how a hold ended, and a duplicate that outlives that memory leaves another end under the same
-    # id. What the ledger has settled stands: nothing of a paid or expired order is held that could be given back.
+    # id. What the ledger has settled stands: only what it still has as held can have been given back.
     if paid_for or order.state is State.CONFIRMED:
         return _reported(report, (State.CONFIRMED,), State.REFUND_DUE, Change.REFUND_DUE, (), (), now)
-    if end in {End.RELEASED, End.RELEASED_TO_MAIN} and order.state is not State.EXPIRED:
+    if end in {End.RELEASED, End.RELEASED_TO_MAIN} and order.state in {State.HELD, State.CANCELLED}:
         target = MAIN if end is End.RELEASED_TO_MAIN else order.pool
-        moved = _returns(order, Action.RELEASE, target, now)
+        moved = _returns(order, Action.RELEASE, target, now) if order.state is State.HELD else ()
         return _reported(report, (State.HELD,), State.CANCELLED, Change.CANCELLED, moved, _lines(order, target), now)
     return _reported(report, (State.HELD, State.EXPIRED), State.CANCELLED, Change.CANCELLED, (), (), now)
 

@@ -158,10 +158,15 @@ def test_a_cancelled_sale_is_to_be_refunded(end: End) -> None:
 
 
 @pytest.mark.parametrize("end", [End.RELEASED, End.RELEASED_TO_MAIN])
-def test_an_expired_orders_units_are_not_given_back_twice(end: End) -> None:
-    """A duplicate that outlived Redis' memory leaves `released` on an order whose units the expiry has freed."""
-    found = outcome(CANCELLED, end, State.EXPIRED)
-    assert (found.step.state, found.step.movements) == (State.CANCELLED, ())
+@pytest.mark.parametrize("state", sorted(set(State) - {State.HELD}))
+def test_a_settled_orders_units_are_not_given_back(end: End, state: State) -> None:
+    """A duplicate that outlived Redis' memory leaves `released` on an order whose units are sold, or free already."""
+    assert outcome(CANCELLED, end, state).step.movements == ()
+
+
+def test_a_repeated_cancellation_tells_again_what_came_back() -> None:
+    """Written but not said before a crash: the announcement has its lines still."""
+    assert outcome(CANCELLED, End.RELEASED, State.CANCELLED).lines == outcome(CANCELLED, End.RELEASED).lines != ()
 
 
 @pytest.mark.parametrize(("end", "target"), [(End.EXPIRED, PROMO), (End.EXPIRED_TO_MAIN, MAIN)])

@@ -227,31 +227,36 @@ async def test_a_paid_order_can_be_cancelled_when_the_stock_has_forgotten() -> N
     assert await made.books() == {("TEA", "main"): (8, 0, 2)}
 
 
-@pytest.mark.parametrize("kind", [PAID, None])
-@pytest.mark.parametrize("follows", [PAID, CANCELLED])
-async def test_a_settled_order_is_not_moved_by_its_late_duplicate(kind: ReportType | None, follows: ReportType) -> None:
-    """Paid or expired, then submitted again past all memory: the surplus hold is returned and leaves no trace."""
+@pytest.mark.parametrize("late", [PAID, CANCELLED])
+@pytest.mark.parametrize(
+    ("before", "settled"),
+    [
+        ((PAID,), {PAID: State.CONFIRMED, CANCELLED: State.REFUND_DUE}),
+        ((PAID, CANCELLED), {PAID: State.REFUND_DUE, CANCELLED: State.REFUND_DUE}),
+        ((CANCELLED,), {PAID: State.REFUND_DUE, CANCELLED: State.CANCELLED}),
+        ((None,), {PAID: State.REFUND_DUE, CANCELLED: State.CANCELLED}),
+        ((None, CANCELLED), {PAID: State.REFUND_DUE, CANCELLED: State.CANCELLED}),
+        ((None, PAID), {PAID: State.CONFIRMED, CANCELLED: State.REFUND_DUE}),
+    ],
+)
+async def test_a_settled_order_is_not_moved_by_its_late_duplicate(
+    before: Sequence[ReportType | None], settled: dict[ReportType, State], late: ReportType
+) -> None:
+    """Submitted again past all memory, the surplus hold is returned; a report after that finds the books as they were.
+
+    None in `before` is an expiry.
+    """
     made = await world()
     (order_id,) = await accepted(made, submission())
-    if kind is None:
-        await expire(made)
-    else:
-        await take(made, report(order_id, "e-1", kind))
+    for n, kind in enumerate(before):
+        await (expire(made) if kind is None else take(made, report(order_id, f"e-{n}", kind)))
     await forget(made)
     assert await take_in(made.parts(), [chunk(submission(), first=9)]) is None
-    before = await made.books()
-    assert (await made.stock.release(1, [order_id.bytes])) == [End.RELEASED]
-    await take(made, report(order_id, "e-2", follows))
-    assert await made.books() == before
-    assert (
-        state(made, order_id)
-        is {
-            (PAID, PAID): State.CONFIRMED,
-            (PAID, CANCELLED): State.REFUND_DUE,
-            (None, PAID): State.REFUND_DUE,
-            (None, CANCELLED): State.CANCELLED,
-        }[kind, follows]
-    )
+    books = await made.books()
+    assert await made.stock.release(1, [order_id.bytes]) == [End.RELEASED]
+    await take(made, report(order_id, "e-9", late))
+    assert await made.books() == books
+    assert state(made, order_id) is settled[late]
 
 
 async def forget(made: World) -> None:
