@@ -15,7 +15,6 @@ from streams.intake.persist import persist
 from streams.intake.reserve import reserve
 from streams.parts import Parts
 
-
 CHUNKS_WAITING = 64
 """Decoded chunks before reserve: enough small ones to fill a batch. The transport bounds their records."""
 
