@@ -38,20 +38,20 @@ class Answer(NamedTuple):
 def booking(intent: Intent, verdict: Verdict) -> Booking:
     """The ledger's entry for a verdict: the submission in hand has the body that the verdict was made on."""
     accepted = verdict.code is Code.ACCEPTED
-    return Booking(
-        submission=intent.submission,
-        fingerprint=intent.fingerprint,
-        order_id=_uuid_of(intent, verdict),
-        outcome=Outcome.ACCEPTED if accepted else Outcome.REJECTED,
-        reason=None if accepted else REASONS[verdict.code],
-        decided_at=to_datetime(verdict.decided_at_ms),
-        held_until=to_datetime(verdict.held_until_ms) if accepted else None,
-        pool=intent.pool,
-        quantities=intent.quantities,
-        total=intent.total,
-        trace_id=intent.trace_id,
-        partition=intent.partition,
-        offset=intent.offset,
+    return Booking(  # by position: twice as fast as by name, and this is once an order
+        intent.submission,
+        intent.fingerprint,
+        _uuid_of(intent, verdict),
+        Outcome.ACCEPTED if accepted else Outcome.REJECTED,
+        None if accepted else REASONS[verdict.code],
+        to_datetime(verdict.decided_at_ms),
+        to_datetime(verdict.held_until_ms) if accepted else None,
+        intent.pool,
+        intent.quantities,
+        intent.total,
+        intent.trace_id,
+        intent.partition,
+        intent.offset,
     )
 
 
@@ -155,4 +155,4 @@ def _lines(intent: Intent) -> tuple[DecidedLine, ...]:
 
 def _uuid_of(intent: Intent, verdict: Verdict) -> UUID:
     """The verdict's order id; the common case reuses the object that the intent made."""
-    return intent.order_id if verdict.order_id == intent.order_id.bytes else UUID(bytes=verdict.order_id)
+    return intent.order_id if verdict.order_id == intent.order_id_bytes else UUID(bytes=verdict.order_id)

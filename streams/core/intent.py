@@ -17,6 +17,7 @@ class Intent(Struct, frozen=True, gc=False):
     key: bytes
     fingerprint: bytes
     order_id: UUID
+    order_id_bytes: bytes
     quantities: tuple[tuple[str, int], ...]
     total: int
     trace_id: str
@@ -37,7 +38,7 @@ class Intent(Struct, frozen=True, gc=False):
     def reservation(self) -> Reservation:
         """What the stock needs to know of it."""
         s = self.submission
-        return Reservation(self.key, self.fingerprint, self.order_id.bytes, s.buyer_id, s.promotion_id, self.quantities)
+        return Reservation(self.key, self.fingerprint, self.order_id_bytes, s.buyer_id, s.promotion_id, self.quantities)
 
 
 def intent(submission: Submission, trace_id: str | None, partition: int, offset: int) -> Intent | decode.Undecodable:
@@ -52,7 +53,9 @@ def intent(submission: Submission, trace_id: str | None, partition: int, offset:
     quantities, total = add_up(submission.lines)
     # Without a trace from outside the order's own id serves: 32 hex digits that every later step can derive.
     trace = trace_id if trace_id is not None else new_id.hex
-    return Intent(submission, key, fingerprint(submission), new_id, quantities, total, trace, partition, offset)
+    return Intent(
+        submission, key, fingerprint(submission), new_id, new_id.bytes, quantities, total, trace, partition, offset
+    )
 
 
 def add_up(lines: tuple[Line, ...]) -> tuple[tuple[tuple[str, int], ...], int]:
