@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from agents.bootstrap import close, connect
 from agents.transport import ChunkApp, TransportSettings, chunk_app, chunk_topic, run_worker
+from streams.errors import Fenced
 from streams.intake.pipeline import Intake
 from streams.lifecycle import Lifecycle
 from streams.parts import Parts
@@ -25,6 +26,8 @@ from streams.settings import Settings
 from streams.topics import REPORTED, SUBMITTED
 
 ROLES = ("intake", "lifecycle")
+
+logger = logging.getLogger(__name__)
 
 
 def group(role: str) -> str:
@@ -80,10 +83,20 @@ async def _keep(orders: Lifecycle, parts: Parts) -> None:
     """End what time has ended: promotions past their window, holds past their deadline."""
     settings = parts.settings
     while True:
-        await until_available("promotions", lambda: advance_promotions(parts), max_delay_s=settings.retry_max_delay_s)
+        await _advance_promotions(parts)
         ended = await orders.expire_due()
         if ended < settings.expiry_batch:
             await asyncio.sleep(settings.expiry_interval_s)
+
+
+async def _advance_promotions(parts: Parts) -> None:
+    """Carry promotions on; beside a stock that is not ours they wait, as orders and holds do."""
+    try:
+        await until_available(
+            "promotions", lambda: advance_promotions(parts), max_delay_s=parts.settings.retry_max_delay_s
+        )
+    except Fenced as error:
+        logger.error("promotions: %s", error)
 
 
 @contextlib.asynccontextmanager

@@ -56,18 +56,18 @@ def booking(intent: Intent, verdict: Verdict) -> Booking:
 
 
 def answer(
-    intent: Intent, verdict: Verdict, stored: StoredDecision | None, *, repeat: bool, token: str, now_ms: int
+    intent: Intent, verdict: Verdict, stored: StoredDecision | None, *, repeats: Intent | None, token: str, now_ms: int
 ) -> Answer:
     """The decision to announce.
 
     `stored` is what the ledger knew of this key before; None when it has just been written, or when the verdict is a
-    conflict with a decision that is still on its way to the ledger. `repeat` tells that this very batch answered the
-    key before.
+    conflict with a decision that is still on its way to the ledger. `repeats` is the intent of this very batch that
+    answered the key first, if another one did.
     """
     if stored is None:
         if verdict.conflict:
             return _conflict(intent, _uuid_of(intent, verdict), now_ms, token)
-        return Answer(_from_verdict(intent, verdict, replay=repeat, token=token))
+        return Answer(_from_verdict(intent, verdict, repeats, token=token))
     surplus = None
     if verdict.code is Code.ACCEPTED and not verdict.conflict and not _same_instance(verdict, stored):
         surplus = verdict.order_id
@@ -76,7 +76,7 @@ def answer(
         return found._replace(give_back=surplus)
     # The same record read again is no repeat: its first reader may have died before announcing.
     redelivered = (stored.partition, stored.offset) == (intent.partition, intent.offset)
-    return Answer(_from_stored(intent, stored, replay=repeat or not redelivered, token=token), surplus)
+    return Answer(_from_stored(intent, stored, replay=repeats is not None or not redelivered, token=token), surplus)
 
 
 def _same_instance(verdict: Verdict, stored: StoredDecision) -> bool:
@@ -84,7 +84,7 @@ def _same_instance(verdict: Verdict, stored: StoredDecision) -> bool:
     return verdict.order_id == stored.order_id.bytes and verdict.decided_at_ms == to_ms(stored.decided_at)
 
 
-def _from_verdict(intent: Intent, verdict: Verdict, *, replay: bool, token: str) -> Decision:
+def _from_verdict(intent: Intent, verdict: Verdict, repeats: Intent | None, *, token: str) -> Decision:
     s = intent.submission
     accepted = verdict.code is Code.ACCEPTED
     return Decision(
@@ -94,11 +94,11 @@ def _from_verdict(intent: Intent, verdict: Verdict, *, replay: bool, token: str)
         outcome=Outcome.ACCEPTED if accepted else Outcome.REJECTED,
         decided_at=to_datetime(verdict.decided_at_ms),
         submitted_at=s.submitted_at,
-        trace_id=intent.trace_id,
+        trace_id=intent.trace_id if repeats is None else repeats.trace_id,
         currency=s.currency,
         total=intent.total,
         reason=None if accepted else REASONS[verdict.code],
-        replay=replay,
+        replay=repeats is not None,
         lines=_lines(intent) if accepted else (),
         held_until=to_datetime(verdict.held_until_ms) if accepted else None,
         promotion_id=s.promotion_id,

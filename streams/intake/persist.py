@@ -25,8 +25,9 @@ async def persist(
     now_ms = clock.now_ms()
     for i, (intent, verdict) in enumerate(zip(batch.intents, batch.verdicts, strict=True)):
         key = intent.submission_key
-        repeat = owners.get(key, i) != i
-        found = answer(intent, verdict, stored.get(key), repeat=repeat, token=persisted.token, now_ms=now_ms)
+        owner = owners.get(key, i)
+        repeats = None if owner == i else batch.intents[owner]
+        found = answer(intent, verdict, stored.get(key), repeats=repeats, token=persisted.token, now_ms=now_ms)
         batch.answers.append(found)
     await _give_back(batch, stock, guard)
     conflicts = [a.conflict for a in batch.answers if a.conflict is not None]

@@ -44,7 +44,7 @@ class Intake:
         held_back: Batch | None = None
         parts = self._parts
         while True:
-            batch = held_back or await self._decoded.get()
+            batch = held_back if held_back is not None else await self._decoded.get()
             held_back = self._merge(batch)
             await reserve(batch, parts.stock, self._guard, parts.clock, hold_ttl_s=parts.settings.hold_ttl_s)
             await self._reserved.put(batch)

@@ -76,7 +76,10 @@ class Ledger(Protocol):
         ...
 
     async def record_movements(self, movements: Sequence[Movement]) -> bool:
-        """Write movements that belong to no order, all or none; False when their first was known already."""
+        """Write movements of one command, all or none; False when they were written before.
+
+        All have one reference and action. Raises `Refused` when other units were booked under them.
+        """
         ...
 
     async def save_promotion(self, record: PromotionRecord, movements: Sequence[Movement] = ()) -> None:

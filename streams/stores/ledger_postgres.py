@@ -30,7 +30,14 @@ from streams.stores.ledger_codes import ACTIONS
 from streams.stores.ledger_connections import SQL, Reader, open_pool
 from streams.stores.ledger_errors import outages
 from streams.stores.ledger_migrations import load_migrations, migrate
-from streams.stores.ledger_rules import check_batch, check_movements, check_token, key_of, overtaken_by
+from streams.stores.ledger_rules import (
+    check_batch,
+    check_movements,
+    check_same_movements,
+    check_token,
+    key_of,
+    overtaken_by,
+)
 
 if TYPE_CHECKING:
     from streams.stores.ledger_connections import Pool
@@ -168,10 +175,8 @@ class PostgresLedger(Ledger):
                     await transaction.commit()
                     return True
                 await transaction.rollback()
-                known = await connection.fetchval(
-                    SQL["command_movement_known"], first.ref, ACTIONS[first.action], first.sku, first.pool
-                )
-                assert known, f"some movements of {first.ref} were known, but not its first"
+                known = await connection.fetch(SQL["command_movements"], first.ref, ACTIONS[first.action])
+                check_same_movements(movements, {tuple(row) for row in known})
                 return False
 
     async def save_promotion(self, record: PromotionRecord, movements: Sequence[Movement] = ()) -> None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from streams.core.books import Booking, Movement, PromotionState, State, Step, StepResult, SubmissionKey
+from streams.errors import Refused
 from streams.stores.ledger import MAX_BATCH
 
 StepKey = tuple[UUID, str, str]
@@ -84,6 +85,12 @@ def check_movements(movements: Sequence[Movement], order: str | None = None) -> 
             assert movement.ref == order, f"{movement} is not of order {order}"
             sums[movement.sku] = sums.get(movement.sku, 0) + movement.free + movement.held + movement.sold
     assert not any(sums.values()), f"an order's movements make or lose units: {sums}"
+
+
+def check_same_movements(movements: Sequence[Movement], booked: set[tuple[str, str, int, int, int]]) -> None:
+    """Raise `Refused` unless what is booked under a reference is what is to be booked again."""
+    if {(m.sku, m.pool, m.free, m.held, m.sold) for m in movements} != booked:
+        raise Refused(f"{movements[0].ref} was booked with other units; give what is new a reference of its own.")
 
 
 def key_of(booking: Booking) -> SubmissionKey:

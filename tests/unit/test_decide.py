@@ -3,6 +3,7 @@
 from datetime import timedelta
 from uuid import UUID
 
+import msgspec
 import pytest
 from builders import NOW, NOW_MS, intent_of, submission
 
@@ -48,9 +49,9 @@ def stored(intent: Intent = INTENT, reason: Reason | None = None, *, offset: int
     )
 
 
-def decide(found: Verdict, known: StoredDecision | None = None, *, repeat: bool = False) -> Answer:
+def decide(found: Verdict, known: StoredDecision | None = None, *, repeats: Intent | None = None) -> Answer:
     """The answer to INTENT."""
-    return answer(INTENT, found, known, repeat=repeat, token=TOKEN, now_ms=LATER_MS)
+    return answer(INTENT, found, known, repeats=repeats, token=TOKEN, now_ms=LATER_MS)
 
 
 def test_a_fresh_acceptance() -> None:
@@ -78,9 +79,10 @@ def test_a_fresh_rejection(code: Code) -> None:
 
 def test_a_repeat_in_the_batch_is_a_replay() -> None:
     """The second of two in one batch gets the first one's decision again, marked so; there is nothing to give back."""
-    found = decide(verdict(replay=True), repeat=True)
+    found = decide(verdict(replay=True), repeats=msgspec.structs.replace(INTENT, trace_id="trace of the first"))
     first = decide(verdict())
     assert found.decision.replay
+    assert found.decision.trace_id == "trace of the first"
     assert (found.decision.order_id, found.decision.decided_at) == (first.decision.order_id, first.decision.decided_at)
     assert found.give_back is None
 
@@ -96,7 +98,7 @@ def test_a_redelivered_record_is_no_replay() -> None:
 
 def test_a_redelivered_repeat_stays_a_replay() -> None:
     """A record that the batch has answered before is a replay, whatever its offset."""
-    assert decide(verdict(replay=True), stored(offset=7), repeat=True).decision.replay
+    assert decide(verdict(replay=True), stored(offset=7), repeats=INTENT).decision.replay
 
 
 @pytest.mark.parametrize("offset", [6, 8])

@@ -69,8 +69,8 @@ SELECT * FROM unnest($1::text[], $2::smallint[], $3::text[], $4::text[], $5::big
                      $8::timestamptz[])
     ON CONFLICT DO NOTHING
 
--- name: command_movement_known
-SELECT EXISTS (SELECT FROM command_movements WHERE ref = $1 AND action = $2 AND sku = $3 AND pool = $4)
+-- name: command_movements
+SELECT sku, pool, free, held, sold FROM command_movements WHERE ref = $1 AND action = $2
 
 -- name: save_promotion
 INSERT INTO promotions (promotion_id, opens_at, closes_at, buyer_limit, state, quota_skus, quota_units)
