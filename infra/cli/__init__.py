@@ -1,6 +1,7 @@
 """The command line. Commands are imported when they are called, so that `floodway --help` is instant."""
 
 import asyncio
+import logging
 import sys
 from importlib.metadata import version
 
@@ -49,8 +50,10 @@ app.command(promo)
 
 def main() -> None:
     """Run the command that the arguments name, and exit. Errors of ours are one line; others are bugs, with trace."""
+    for library in ("aiokafka", "asyncpg"):  # they would write what our error says anyway; workers have a log
+        logging.getLogger(library).addHandler(logging.NullHandler())
     try:
-        code = app(exit_on_error=False, print_error=False)
+        code = app(sys.argv[1:], exit_on_error=False, print_error=False)
     except CycloptsError as error:
         print(f"floodway: {' '.join(str(error).split())}", file=sys.stderr)
         code = MISUSED

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from time import monotonic
+from typing import Annotated
 
 import msgspec
+from cyclopts import Parameter
 
 from infra.cli.context import out, people, print_json, print_table, settings
 from streams.clock import SystemClock
@@ -22,7 +24,12 @@ SLICE = 1_000
 
 
 async def submit(
-    file: Path, *, wait: bool = False, unchecked: bool = False, timeout_s: float = 60.0, json: bool = False
+    file: Annotated[Path, Parameter(allow_leading_hyphen=True)],
+    *,
+    wait: bool = False,
+    unchecked: bool = False,
+    timeout_s: float = 60.0,
+    json: bool = False,
 ) -> int:
     """Produce submissions, one JSON object a line, to `orders.submitted.v1`, keyed `channel:submission_id`.
 
