@@ -83,13 +83,13 @@ async def _keep(orders: Lifecycle, parts: Parts) -> None:
     """End what time has ended: promotions past their window, holds past their deadline."""
     settings = parts.settings
     while True:
-        await _advance_promotions(parts)
+        await advance(parts)
         ended = await orders.expire_due()
         if ended < settings.expiry_batch:
             await asyncio.sleep(settings.expiry_interval_s)
 
 
-async def _advance_promotions(parts: Parts) -> None:
+async def advance(parts: Parts) -> None:
     """Carry promotions on; beside a stock that is not ours they wait, as orders and holds do."""
     try:
         await until_available(
