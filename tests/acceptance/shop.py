@@ -9,8 +9,8 @@ from uuid import UUID
 
 import msgspec
 
-from streams.clock import to_ms
 from streams.core.stock import Promotion
+from streams.instants import to_ms
 from streams.messages import Line, Report, ReportType, Submission
 from streams.parts import Parts
 from streams.promotions import open_promotion
