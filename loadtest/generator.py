@@ -17,7 +17,7 @@ import msgspec
 import uvloop
 
 from loadtest.plan import Kind, Planned, finish
-from streams.clock import to_datetime
+from streams.instants import to_datetime
 from streams.stores.log import Entry, Log
 from streams.stores.log_kafka import KafkaLog
 from streams.topics import SUBMITTED

@@ -21,9 +21,10 @@ from loadtest.generator import GeneratorReport
 from loadtest.observer import Observer, Tally
 from loadtest.plan import Kind, Plan
 from streams.audit import AuditReport, audit
-from streams.clock import SystemClock, to_ms
+from streams.clock import SystemClock
 from streams.core.stock import Promotion
 from streams.errors import FloodwayError
+from streams.instants import to_ms
 from streams.messages import Report, ReportType
 from streams.parts import Parts
 from streams.promotions import open_promotion

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import msgspec
 
 from streams.chunks import Chunk, Record
-from streams.clock import to_datetime
 from streams.core.decode import Undecodable
+from streams.instants import to_datetime
 from streams.messages import DeadLetter
 from streams.stores.log import Entry
 from streams.topics import DEAD_LETTER_HEADER

@@ -13,13 +13,13 @@ import msgspec
 
 from streams import dead_letters
 from streams.chunks import Chunk, Record
-from streams.clock import to_datetime, to_ms
 from streams.core import lifecycle
 from streams.core.books import OrderRecord, State, StepResult
 from streams.core.decode import MessageDecoder, Undecodable, instant_out_of_range
 from streams.core.stock import End, Expired
 from streams.dead_letters import Dead
 from streams.guard import StockGuard
+from streams.instants import to_datetime, to_ms
 from streams.messages import OrderChanged, Report, ReportType
 from streams.parts import Parts
 from streams.retry import until_available

@@ -4,11 +4,11 @@ What was asked for is written first, then done in the stock, then booked; whoeve
 it on. Each step is idempotent, so a crash anywhere leaves nothing that the next look does not finish.
 """
 
-from streams.clock import to_datetime
 from streams.core.books import Action, Movement, PromotionRecord, PromotionState
 from streams.core.names import MAX_UNITS, is_promotion_id
 from streams.core.stock import MAIN, Promotion, promo_pool
 from streams.errors import Fenced, Refused, UnknownThing
+from streams.instants import to_datetime
 from streams.parts import Parts
 from streams.stores.stock import MAX_BATCH
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
-from streams.clock import to_datetime
 from streams.core.books import Action, Movement
 from streams.core.names import MAX_UNITS, is_sku
 from streams.core.stock import MAIN
 from streams.errors import Fenced, Refused
+from streams.instants import to_datetime
 from streams.parts import Parts
 
 SLICE = 1_000

@@ -4,9 +4,9 @@ from collections import defaultdict
 from datetime import UTC, datetime
 
 from infra.cli.context import connected, out, parse_duration, print_json, print_table
-from streams.clock import to_datetime, to_ms
 from streams.core.stock import Pool, Promotion, promo_pool
 from streams.errors import Refused, UnknownThing
+from streams.instants import to_datetime, to_ms
 from streams.promotions import close_promotion, open_promotion
 
 MAX_DIGITS = 15

@@ -6,10 +6,10 @@ The stock decides, the ledger remembers. Where both remember and differ, the led
 from typing import NamedTuple
 from uuid import UUID
 
-from streams.clock import to_datetime, to_ms
 from streams.core.books import Booking, Conflict, StoredDecision
 from streams.core.intent import Intent
 from streams.core.stock import Code, Verdict
+from streams.instants import to_datetime, to_ms
 from streams.messages import DecidedLine, Decision, Outcome, Reason
 
 REASONS = {

@@ -10,11 +10,12 @@ from uuid import UUID
 
 import msgspec
 
-from streams.clock import ManualClock, to_datetime
+from streams.clock import ManualClock
 from streams.core.decode import Undecodable
 from streams.core.intent import Intent, intent
 from streams.core.stock import Promotion
 from streams.errors import Unavailable
+from streams.instants import to_datetime
 from streams.intake.pipeline import Intake
 from streams.messages import Decision, Line, OrderChanged, Report, ReportType, Submission
 from streams.parts import Parts
