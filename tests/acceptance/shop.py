@@ -76,11 +76,11 @@ async def stock_up(parts: Parts, ref: str, items: Iterable[tuple[str, int]]) -> 
     await receive(parts, ref, items)
 
 
-async def promote(parts: Parts, name: str, units: int, *, buyer_limit: int = 0) -> None:
+async def promote(parts: Parts, name: str, units: int, *, buyer_limit: int = 0, lasts_ms: int = HOUR_MS) -> None:
     """Receive units of a SKU and set all of them aside for a promotion of the same name."""
     await receive(parts, f"for-{name}", [(name, units)])
     now_ms = parts.clock.now_ms()
-    await open_promotion(parts, Promotion(name, now_ms - 1, now_ms + HOUR_MS, buyer_limit, ((name, units),)))
+    await open_promotion(parts, Promotion(name, now_ms - 1, now_ms + lasts_ms, buyer_limit, ((name, units),)))
 
 
 async def submit(parts: Parts, submissions: Iterable[Submission]) -> None:

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import watch
 from command import CommandLine
-from pipeline import Workers, books
+from pipeline import Workers, books, until
 from redis.asyncio import Redis
-from shop import order, stock_up, submit
+from shop import order, promote, stock_up, submit
 
 from agents.worker import group
 from infra.embedded import Stack
+from streams.core.books import PromotionState
 from streams.parts import Parts
 from streams.stores.reader_kafka import committed
 from streams.stores.stock_keys import PREFIX
@@ -54,6 +55,12 @@ async def memory_of_another_time(redis: Redis) -> AsyncIterator[None]:
         await redis.hset(f"{PREFIX}meta", "epoch", epoch)
 
 
+async def is_closed(parts: Parts, promotion_id: str) -> bool:
+    """Whether the promotion was closed."""
+    closed = await parts.ledger.promotions(PromotionState.CLOSED)
+    return promotion_id in {record.promotion.promotion_id for record in closed}
+
+
 @pytest.mark.parametrize(
     ("fault", "told"),
     [(memory_lost, "Redis is empty, the ledger is at epoch 1"), (memory_of_another_time, "Redis carries epoch 77")],
@@ -67,6 +74,7 @@ async def test_a_stock_that_cannot_be_trusted_decides_nothing(
     await stock_up(parts, f"fenced-{run}", [(f"FENCED-{run}", ORDERS)])
     pids = running.pids()
     assert (await books(parts)).waiting == 0
+    await promote(parts, f"closes-{run}", 5, lasts_ms=1_000)  # while nobody may touch the stock
     redis = Redis.from_url(parts.settings.redis_url)
     floodway = CommandLine.of(stack, tmp_path)
     try:
@@ -83,6 +91,7 @@ async def test_a_stock_that_cannot_be_trusted_decides_nothing(
             assert refused.code == EXIT_FENCED
             assert told in refused.error
             await answers.until(lambda: len(answers.heard) == ORDERS, within_s=20)
+        await until(lambda: is_closed(parts, f"closes-{run}"), within_s=20, what=running.logs())
         assert running.pids() == pids, running.logs()
     finally:
         await redis.aclose()
