@@ -57,7 +57,8 @@ class Workers:
     def stop(self) -> None:
         """End all."""
         self._ended.set()
-        self._keeper.join()
+        if self._keeper.is_alive():
+            self._keeper.join()
         self._supervisor.stop()
 
     def logs(self) -> str:

@@ -264,8 +264,7 @@ def test_no_decision_in_time_is_told(floodway: CommandLine) -> None:
 
 
 def test_the_books_balance_after_all_that(floodway: CommandLine) -> None:
-    """`verify` says so to people and with --json, and both with exit code 0."""
-    assert "The books balance." in floodway("verify").out
-    said = floodway("verify", "--json")
-    assert said.code == 0, said.err
-    assert said.json["balanced"] is True
+    """`verify` says so to people, with exit code 0."""
+    said = floodway("verify")
+    assert said.code == 0, said.out
+    assert "The books balance." in said.out
