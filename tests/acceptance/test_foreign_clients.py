@@ -143,6 +143,22 @@ def consume(consumer: Consumer, count: int) -> list[Message]:
     return messages
 
 
+def test_repeats_meet_in_one_partition(shop: Shop) -> None:
+    """The same submissions from another producer are answered as repeats, with the orders they made the first time."""
+    bodies = [submission("again", number) for number in range(20)]
+    heard: list[dict[str, Any]] = []
+    for _ in range(2):
+        produce(shop.bootstrap, "none", bodies)
+        heard += [json.loads(message.value() or b"") for message in consume(shop.decisions, len(bodies))]
+    first, second = ({d["submission_id"]: d for d in some} for some in (heard[:20], heard[20:]))
+    assert first.keys() == second.keys() == {body["submission_id"] for body in bodies}
+    for name, decision in first.items():
+        assert decision["outcome"] == "accepted"
+        assert not decision.get("replay", False)
+        assert second[name]["replay"]
+        assert second[name]["order_id"] == decision["order_id"]
+
+
 @pytest.mark.parametrize("codec", CODECS)
 def test_every_submission_is_decided(shop: Shop, codec: str) -> None:
     """What fits the published schema is decided, whatever it was compressed with; what comes back fits its own."""
@@ -158,19 +174,3 @@ def test_every_submission_is_decided(shop: Shop, codec: str) -> None:
         assert (message.key() or b"").decode() == decision["order_id"]
     assert Counter(d["outcome"] for d in decisions) == {"accepted": 2 * STOCK, "rejected": ORDERS - 2 * STOCK}
     assert len({d["trace_id"] for d in decisions}) == 1
-
-
-def test_repeats_meet_in_one_partition(shop: Shop) -> None:
-    """The same submissions from another producer are answered as repeats, with the orders they made the first time."""
-    bodies = [submission("again", number) for number in range(20)]
-    heard: list[dict[str, Any]] = []
-    for _ in range(2):
-        produce(shop.bootstrap, "none", bodies)
-        heard += [json.loads(message.value() or b"") for message in consume(shop.decisions, len(bodies))]
-    first, second = ({d["submission_id"]: d for d in some} for some in (heard[:20], heard[20:]))
-    assert first.keys() == second.keys() == {body["submission_id"] for body in bodies}
-    for name, decision in first.items():
-        assert decision["outcome"] == "accepted"
-        assert not decision.get("replay", False)
-        assert second[name]["replay"]
-        assert second[name]["order_id"] == decision["order_id"]
