@@ -87,8 +87,8 @@ async def ensure_epoch(ledger: Ledger, stock: Stock) -> int:
             remembered = await anext(balances, None) is not None
         if remembered:
             raise Fenced(
-                f"Redis is empty, the ledger is at epoch {issued} with stock in its books. Restore Redis' data "
-                "before going on; nothing is decided until then."
+                f"Redis is empty, the ledger is at epoch {issued} with stock in its books. Nothing is decided until "
+                "Redis has its own newest data again; an older copy would sell twice, `floodway verify` tells."
             )
         await stock.install_epoch(issued)
     elif carried != issued:

@@ -88,6 +88,7 @@ async def provide(parts: Parts, plan: Plan, *, run: str, lasts_s: float, show: S
 async def surge(parts: Parts, plan: Plan, *, rate_per_s: float, show: Show) -> tuple[SurgeReport, list[str]]:
     """Produce the plan at this rate and watch until everything is answered; returns also the accepted orders' ids."""
     bootstrap = parts.settings.kafka_bootstrap
+    show("submitted", 0, len(plan.records))
     answers = len(plan.records) - plan.kinds[Kind.MALFORMED]
     dead_before = await _ends(bootstrap, SUBMITTED_DLQ.name)
     reader = await TopicReader.open(bootstrap, DECIDED.name, start="end")

@@ -23,8 +23,8 @@ from streams.dead_letters import read_letter
 from streams.messages import Outcome, Reason, Submission
 from streams.parts import Parts
 from streams.stores.audit_postgres import FINDINGS, Evidence, Finding
-from streams.stores.reader_kafka import Positions, TopicReader, committed
-from streams.topics import DECIDED, SUBMITTED, SUBMITTED_DLQ
+from streams.stores.reader_kafka import Positions, TopicReader, lag
+from streams.topics import DECIDED, REPORTED_DLQ, SUBMITTED, SUBMITTED_DLQ
 
 HOLDS_SLICE = 5_000
 LOOK_AGAIN_S = 0.5
@@ -54,13 +54,18 @@ class Difference(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class AuditReport:
-    """What was found. `balanced` when nothing is wrong; `waiting` submissions are not read yet and not looked at."""
+    """What was found. `balanced` when nothing is wrong; `waiting` submissions are not read yet and not looked at.
+
+    `unsettled` are expired holds that the ledger has not booked yet: on their way, unless the number stays.
+    """
 
     balanced: bool = False
     submissions: int = 0
     decisions: int = 0
     waiting: int = 0
     dead_lettered: int = 0
+    reports_dead_lettered: int = 0
+    unsettled: int = 0
     missing: int = 0
     unanswered: int = 0
     repeated: int = 0
@@ -97,6 +102,7 @@ async def audit(parts: Parts, group: str, *, wait_s: float, settle_s: float, pro
     try:
         await _gather_submissions(bootstrap, read_to, evidence, progress)
         await _gather_dead_letters(bootstrap, evidence, report, progress)
+        report.reports_dead_lettered = await _count(bootstrap, REPORTED_DLQ.name)
         await _gather_announcements(bootstrap, evidence, progress)
         await _settled(parts, evidence, report, settle_s=settle_s, progress=progress)
     finally:
@@ -109,11 +115,7 @@ async def _caught_up(parts: Parts, group: str, report: AuditReport, *, wait_s: f
     """Where intake has committed, once it has caught up or the wait is over."""
     bootstrap, deadline = parts.settings.kafka_bootstrap, monotonic() + wait_s
     while True:
-        reader = await TopicReader.open(bootstrap, SUBMITTED.name, start="end")
-        ends = reader.ends
-        await reader.close()
-        done = await committed(bootstrap, group, SUBMITTED.name)
-        report.waiting = sum(end - done.get(partition, 0) for partition, end in ends.items())
+        report.waiting, done = await lag(bootstrap, group, SUBMITTED.name)
         if report.waiting == 0 or monotonic() > deadline:
             return done
         progress(f"{report.waiting:,} submissions wait for intake")
@@ -154,6 +156,14 @@ async def _gather_dead_letters(bootstrap: str, evidence: Evidence, report: Audit
         await reader.close()
 
 
+async def _count(bootstrap: str, topic: str) -> int:
+    reader = await TopicReader.open(bootstrap, topic, start="beginning")
+    try:
+        return sum([len(records) async for _, records in reader.until_end()])
+    finally:
+        await reader.close()
+
+
 async def _gather_announcements(bootstrap: str, evidence: Evidence, progress: Progress) -> None:
     decode, seen = msgspec.json.Decoder(_Announced).decode, 0
     reader = await TopicReader.open(bootstrap, DECIDED.name, start="beginning")
@@ -161,10 +171,12 @@ async def _gather_announcements(bootstrap: str, evidence: Evidence, progress: Pr
         async for _, records in reader.until_end():
             rows = []
             for record in records:
-                if record.value is not None:
-                    a = decode(record.value)
-                    conflict = a.reason is Reason.CONFLICTING_REPEAT
-                    rows.append((a.order_id, a.outcome is Outcome.ACCEPTED, conflict, a.channel, a.submission_id))
+                try:
+                    a = decode(record.value or b"")
+                except msgspec.DecodeError:
+                    continue  # not ours: we announce nothing that we cannot read
+                conflict = a.reason is Reason.CONFLICTING_REPEAT
+                rows.append((a.order_id, a.outcome is Outcome.ACCEPTED, conflict, a.channel, a.submission_id))
             await evidence.add("announced", rows)
             seen += len(rows)
             progress(f"{seen:,} announcements read again")
@@ -187,6 +199,7 @@ async def _settled(
         if not any(report.faults().values()) or monotonic() > deadline:
             break
         await asyncio.sleep(LOOK_AGAIN_S)
+    report.unsettled = await parts.stock.unsettled()
     report.submissions = await evidence.count("submissions")
     report.decisions = await evidence.count("decisions")
 

@@ -5,6 +5,7 @@ alone may be repeated, and carries the order's id.
 """
 
 import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from uuid import UUID
@@ -24,12 +25,18 @@ from streams.messages import OrderChanged, Report, ReportType
 from streams.parts import Parts
 from streams.retry import until_available
 from streams.stores.log import Entry
+from streams.stores.stock import MAX_BATCH
 from streams.topics import CHANGED, REPORTED_DLQ, Topic
 
 _Reported = tuple[Record, Report]
 
+FORGOTTEN_RETENTIONS = 2
+"""Redis remembers a decision for two retentions at the most."""
+
 RETAKES_AT_ONCE = 8
 """Late payments that are asked for side by side: rare, one script call each, and few connections to share."""
+
+logger = logging.getLogger(__name__)
 
 _decoder = MessageDecoder(Report)
 _LOST = Undecodable(
@@ -45,6 +52,7 @@ class Lifecycle:
         self._parts = parts
         self._max_delay_s = parts.settings.retry_max_delay_s
         self._guard = StockGuard(parts.ledger, max_delay_s=self._max_delay_s)
+        self._unwritten = 0
         self._retakes = asyncio.Semaphore(RETAKES_AT_ONCE)
 
     async def take(self, chunk: Chunk) -> None:
@@ -67,24 +75,38 @@ class Lifecycle:
         chunk.acknowledge()
 
     async def expire_due(self) -> int:
-        """End the holds that are due, one bounded batch; returns how many were found."""
+        """End the holds that are due, one bounded batch; returns how many the ledger took."""
         stock, settings = self._parts.stock, self._parts.settings
         now_ms = self._parts.clock.now_ms()
-        found = await self._guard.call(
-            "expire", lambda epoch: stock.expire_due(epoch, now_ms=now_ms, limit=settings.expiry_batch)
-        )
+        limit = min(MAX_BATCH, settings.expiry_batch + self._unwritten)
+        found = await self._guard.call("expire", lambda epoch: stock.expire_due(epoch, now_ms=now_ms, limit=limit))
         if not found:
             return 0
         orders = await self._orders({UUID(bytes=hold.order_id) for hold in found})
         # A hold that the ledger does not know yet is on its way there: it stays unsettled and comes again.
         written = [hold for hold in found if UUID(bytes=hold.order_id) in orders]
+        unwritten = [hold for hold in found if UUID(bytes=hold.order_id) not in orders]
+        forgotten = self._forgotten(unwritten, now_ms)
+        self._unwritten = len(unwritten) - len(forgotten)
         mine = [hold for hold in written if _is_of(hold, orders[UUID(bytes=hold.order_id)])]
         now = to_datetime(now_ms)
         outcomes = [lifecycle.expired(hold, orders[UUID(bytes=hold.order_id)], now) for hold in mine]
         await self._take_steps(outcomes, orders)
-        settled = [hold.order_id for hold in written]
+        settled = [hold.order_id for hold in [*written, *forgotten]]
         await self._guard.call("settle", lambda epoch: stock.settle(epoch, settled))
         return len(written)
+
+    def _forgotten(self, unwritten: Sequence[Expired], now_ms: int) -> list[Expired]:
+        """Those whose submission nobody will bring any more.
+
+        Redis has forgotten the decision by then, so a submission that still came would be decided anew. Their units
+        are free again; what remains is an entry that would wait for ever and take room from others.
+        """
+        oldest_ms = now_ms - int(FORGOTTEN_RETENTIONS * self._parts.settings.dedupe_retention_s * 1000)
+        forgotten = [hold for hold in unwritten if hold.due_ms < oldest_ms]
+        if forgotten:
+            logger.warning("%d expired holds were of orders that never reached the ledger", len(forgotten))
+        return forgotten
 
     async def _orders(self, order_ids: Iterable[UUID]) -> dict[UUID, OrderRecord]:
         ids = list(order_ids)

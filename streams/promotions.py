@@ -4,6 +4,8 @@ What was asked for is written first, then done in the stock, then booked; whoeve
 it on. Each step is idempotent, so a crash anywhere leaves nothing that the next look does not finish.
 """
 
+import logging
+
 from streams.core.books import Action, Movement, PromotionRecord, PromotionState
 from streams.core.names import MAX_UNITS, is_promotion_id
 from streams.core.stock import MAIN, Promotion, promo_pool
@@ -11,6 +13,8 @@ from streams.errors import Fenced, Refused, UnknownThing
 from streams.instants import to_datetime
 from streams.parts import Parts
 from streams.stores.stock import MAX_BATCH
+
+logger = logging.getLogger(__name__)
 
 MAX_BUYER_LIMIT = 1_000_000_000
 """Units that one buyer may take; more means the same as none."""
@@ -51,19 +55,28 @@ async def close_promotion(parts: Parts, promotion_id: str) -> list[tuple[str, in
 
 
 async def advance_promotions(parts: Parts) -> int:
-    """Finish what was begun and close what has run out; returns how many promotions moved on."""
+    """Finish what was begun and close what has run out; returns how many promotions moved on.
+
+    One that stock and ledger disagree about is told of and left; it must not hold up the others. Raises `Fenced`.
+    """
     unfinished = await parts.ledger.promotions(PromotionState.OPENING, PromotionState.OPEN, PromotionState.CLOSING)
     now_ms, moved = parts.clock.now_ms(), 0
     for record in unfinished:
-        promotion = record.promotion
-        if record.state is PromotionState.OPENING:
-            await _open(parts, promotion)
-        elif record.state is PromotionState.CLOSING or promotion.closes_at_ms <= now_ms:
-            await close_promotion(parts, promotion.promotion_id)
-        else:
+        if record.state is PromotionState.OPEN and record.promotion.closes_at_ms > now_ms:
             continue
-        moved += 1
+        try:
+            await _advance(parts, record)
+            moved += 1
+        except (Refused, UnknownThing) as error:
+            logger.error("promotion %s stays %s: %s", record.promotion.promotion_id, record.state.value, error)
     return moved
+
+
+async def _advance(parts: Parts, record: PromotionRecord) -> None:
+    if record.state is PromotionState.OPENING:
+        await _open(parts, record.promotion)
+    else:
+        await close_promotion(parts, record.promotion.promotion_id)
 
 
 async def _open(parts: Parts, promotion: Promotion) -> list[tuple[str, int]]:

@@ -7,7 +7,7 @@
 from faust.transport.drivers import TRANSPORTS
 
 from agents.transport.app import ChunkApp, chunk_app, chunk_topic, run_worker
-from agents.transport.chunk import Chunk, Record
+from agents.transport.chunk import Chunk
 from agents.transport.driver import Transport
 from agents.transport.settings import SCHEME, TransportSettings
 
@@ -22,7 +22,6 @@ register()
 __all__ = [
     "Chunk",
     "ChunkApp",
-    "Record",
     "Transport",
     "TransportSettings",
     "chunk_app",

@@ -2,33 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from faust.types.tuples import ConsumerMessage
 
-
-class Record(Protocol):
-    """What a chunk needs of a broker record; aiokafka's `ConsumerRecord` has it. `timestamp` is Unix milliseconds."""
-
-    @property
-    def offset(self) -> int:
-        """Position in the partition."""
-
-    @property
-    def timestamp(self) -> int:
-        """Unix milliseconds, by the producer's or the broker's clock."""
-
-    @property
-    def key(self) -> bytes | None:
-        """Raw key."""
-
-    @property
-    def value(self) -> bytes | None:
-        """Raw value; None is a tombstone."""
-
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes | None]]:
-        """Raw headers, in the producer's order; one may come without a value."""
+from streams.chunks import Record
 
 
 def _nobody_listens() -> bool:

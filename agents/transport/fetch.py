@@ -15,8 +15,8 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types.tuples import TP
 
-from agents.transport.chunk import Record
 from agents.transport.settings import TransportSettings
+from streams.chunks import Record
 
 IDLE_FETCH_S = 1.0  # a fetch that finds nothing returns after this, or when it is woken to read more partitions
 

@@ -33,18 +33,24 @@ COMMANDS = {
     "verify": "Recompute the books and compare them with Kafka and Redis.",
     "schema": "Write the published contract: JSON Schemas, AsyncAPI, settings.",
 }
-for name, words in COMMANDS.items():
-    app.command(f"infra.cli.{name}:{name}", help=words)
-
 stock = App(name="stock", help="Goods in, and what is on the shelves.")
-stock.command("infra.cli.stock:load", help="Add units to the main pool from a file.")
-stock.command("infra.cli.stock:show", help="Show units free, held and sold, by SKU and pool.")
-app.command(stock)
-
 promo = App(name="promo", help="Promotions: units set aside, with a window and a limit for each buyer.")
-promo.command("infra.cli.promo:open_", name="open", help="Set units aside for a promotion.")
-promo.command("infra.cli.promo:close", help="Close a promotion and sweep its free units back to main.")
-promo.command("infra.cli.promo:show", help="Show promotions, or one with its pool.")
+
+
+def _register(group: App, name: str, target: str, words: str) -> None:
+    """Add a command. `words` stand in the overview; who asks for the command itself gets its function's docstring."""
+    asked_for = name in sys.argv[1:3]
+    group.command(target, name=name, **({} if asked_for else {"help": words}))
+
+
+for _name, _words in COMMANDS.items():
+    _register(app, _name, f"infra.cli.{_name}:{_name}", _words)
+_register(stock, "load", "infra.cli.stock:load", "Add units to the main pool from a file.")
+_register(stock, "show", "infra.cli.stock:show", "Show units free, held and sold, by SKU and pool.")
+_register(promo, "open", "infra.cli.promo:open_", "Set units aside for a promotion.")
+_register(promo, "close", "infra.cli.promo:close", "Close a promotion and sweep its free units back to main.")
+_register(promo, "show", "infra.cli.promo:show", "Show promotions, or one with its pool.")
+app.command(stock)
 app.command(promo)
 
 

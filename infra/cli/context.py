@@ -10,25 +10,37 @@ from typing import Any
 import orjson
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from infra.embedded import running
+from streams.errors import SettingsError
 from streams.parts import Parts
-from streams.settings import Settings, load
+from streams.settings import PREFIX, Settings, load
 
 DATA_DIR = Path(".floodway")
+SERVERS = tuple(PREFIX + name for name in ("KAFKA_BOOTSTRAP", "REDIS_URL", "POSTGRES_DSN", "POSTGRES_REPLICA_DSN"))
 
-people = Console(stderr=True, highlight=False)
+people = Console(stderr=True, highlight=False, markup=False, emoji=False)
 """For words and progress; standard output is for results."""
 
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+"""No markup: ids come from outside and may hold brackets and colons."""
 
 
 def settings(data_dir: Path = DATA_DIR, **overrides: Any) -> Settings:
-    """Settings from the environment; where it names no servers, those of the embedded stack that runs here."""
+    """Settings from the environment; where it names no servers, those of the embedded stack that runs here.
+
+    Raises `SettingsError` when there is neither.
+    """
     addresses = running(data_dir)
     environ = dict(os.environ)
     if addresses is not None:
         environ = addresses.environment() | environ
+    elif not any(name in environ for name in SERVERS):
+        raise SettingsError(
+            f"No stack runs in {data_dir} of this directory; start `floodway up` here in another terminal, or set "
+            f"{SERVERS[0]} and the like to servers of your own."
+        )
     return load(environ, **overrides)
 
 
@@ -57,7 +69,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title:
         numeric = bool(held) and all(isinstance(row[i], int | float) for row in held)
         table.add_column(column, justify="right" if numeric else "left")
     for row in held:
-        table.add_row(*(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
+        table.add_row(*(Text(f"{cell:,}" if isinstance(cell, int) else str(cell)) for cell in row))
     out.print(table)
 
 

@@ -4,9 +4,11 @@ from collections import defaultdict
 from datetime import UTC, datetime
 
 from infra.cli.context import connected, out, parse_duration, print_json, print_table
+from streams.core.books import PromotionState
 from streams.core.stock import Pool, Promotion, promo_pool
 from streams.errors import Refused, UnknownThing
 from streams.instants import to_datetime, to_ms
+from streams.parts import Parts
 from streams.promotions import close_promotion, open_promotion
 
 MAX_DIGITS = 15
@@ -54,7 +56,10 @@ async def open_(
         raise Refused(f"--lasts {lasts} from {start} is past the last day of any calendar; give less.") from None
     promotion = Promotion(promotion_id, to_ms(start), to_ms(end), buyer_limit, _quota(quota))
     async with connected() as parts:
+        if opens is None and closes is None:
+            promotion = await _as_before(parts, promotion)
         await open_promotion(parts, promotion)
+    start, end = to_datetime(promotion.opens_at_ms), to_datetime(promotion.closes_at_ms)
     units = sum(qty for _, qty in promotion.quota)
     if json:
         print_json({"promotion_id": promotion_id, "opens_at": start, "closes_at": end, "units": units})
@@ -96,6 +101,15 @@ async def show(promotion_id: str | None = None, *, json: bool = False) -> None:
         rows.append((promotion.promotion_id, state.value, opens, closes, promotion.buyer_limit, *units))
     if not json:
         print_table(["promotion", "state", "opens", "closes", "buyer limit", "free", "held", "sold"], rows)
+
+
+async def _as_before(parts: Parts, promotion: Promotion) -> Promotion:
+    """The same command again means the same promotion: it keeps the window that "now" meant the first time."""
+    for known, state in await parts.ledger.promotions():
+        same = promotion._replace(opens_at_ms=known.opens_at_ms, closes_at_ms=known.closes_at_ms)
+        if state is not PromotionState.FAILED and known == same:
+            return known
+    return promotion
 
 
 def _quota(texts: list[str]) -> tuple[tuple[str, int], ...]:

@@ -9,7 +9,7 @@ import orjson
 
 from infra.cli.context import connected, out, print_json, print_table
 from streams.core.stock import Pool
-from streams.errors import Refused
+from streams.errors import Refused, UnknownThing
 from streams.receiving import receive
 
 
@@ -32,8 +32,11 @@ async def load(file: Path, *, ref: str | None = None, json: bool = False) -> Non
     if not file.is_file():
         raise Refused(f"There is no file {file}.")
     reference = ref or f"file:{hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
+    items = list(_items(file))
+    if not items:
+        raise Refused(f"{file} has no rows; each needs a `sku` and a whole `qty`.")
     async with connected() as parts:
-        skus, units = await receive(parts, reference, _items(file))
+        skus, units = await receive(parts, reference, items)
     if json:
         print_json({"ref": reference, "skus": skus, "units": units, "repeated": skus == 0})
     elif skus == 0:
@@ -65,6 +68,8 @@ async def show(*skus: str, json: bool = False, limit: int = 50) -> None:
                 rows.append(pool)
             else:
                 more += 1
+    if skus and not (json or rows):
+        raise UnknownThing(f"None of {', '.join(skus)} was ever received; `floodway stock show` lists what was.")
     if not json:
         print_table(["SKU", "pool", "free", "held", "sold"], sorted(rows))
         if more:
@@ -73,7 +78,7 @@ async def show(*skus: str, json: bool = False, limit: int = 50) -> None:
 
 def _items(file: Path) -> Iterator[tuple[str, int]]:
     number = 0
-    with file.open(newline="", encoding="utf-8") as lines:
+    with file.open(newline="", encoding="utf-8-sig") as lines:
         rows = csv.DictReader(lines) if file.suffix == ".csv" else map(orjson.loads, filter(str.strip, lines))
         while True:
             number += 1
@@ -82,8 +87,12 @@ def _items(file: Path) -> Iterator[tuple[str, int]]:
                 if row is None:
                     return
                 item = _text(row["sku"]), _whole(row["qty"])
-            except (KeyError, TypeError, ValueError, csv.Error) as error:
-                raise Refused(f"{file}, row {number}: {error!r}; each needs a `sku` and a whole `qty`.") from None
+            except UnicodeDecodeError:
+                raise Refused(f"{file} is no text in UTF-8; save it as CSV or NDJSON in UTF-8.") from None
+            except KeyError as error:
+                raise Refused(f"{file}, row {number} has no {error.args[0]!r}; each needs `sku` and `qty`.") from None
+            except (TypeError, ValueError, csv.Error) as error:
+                raise Refused(f"{file}, row {number}: {error}; each needs a `sku` and a whole `qty`.") from None
             yield item
 
 

@@ -50,6 +50,8 @@ async def submit(
     from streams.stores.log_kafka import KafkaLog  # noqa: PLC0415 - aiokafka takes a moment to import
     from streams.stores.reader_kafka import TopicReader  # noqa: PLC0415
 
+    if str(file) != "-" and not file.is_file():
+        raise Refused(f"There is no file {file}.")
     bootstrap = settings().kafka_bootstrap
     log = await KafkaLog.connect(bootstrap)
     reader = await TopicReader.open(bootstrap, DECIDED.name, start="end") if wait else None
@@ -69,8 +71,6 @@ async def submit(
 
 
 def _slices(file: Path) -> Iterator[list[bytes]]:
-    if str(file) != "-" and not file.is_file():
-        raise Refused(f"There is no file {file}.")
     with sys.stdin.buffer if str(file) == "-" else file.open("rb") as source:
         while lines := list(islice(source, SLICE)):
             yield lines
@@ -87,6 +87,8 @@ async def _send(
     entries: dict[int, list[Entry]] = defaultdict(list)
     for number, raw in enumerate(lines, start=first_line):
         line = raw.rstrip(b"\r\n")
+        if not line:
+            continue
         found = decoder.decode(line)
         if not isinstance(found, Undecodable):
             key = f"{found.channel}:{found.submission_id}".encode()
@@ -96,10 +98,8 @@ async def _send(
             entries[number % partitions].append(Entry(None, line, now_ms))
         else:
             where, fix = found.field or "$", found.fix or "see the schema"
-            raise Refused(
-                f"line {number} is no submission: {found.detail} at {where}; {fix}. "
-                f"The {first_line - 1} lines before line {first_line} were sent; a repeat of them is harmless."
-            )
+            sent = f"Lines before {first_line} were sent; to send them again is harmless." if first_line > 1 else ""
+            raise Refused(f"line {number} is no submission: {found.detail} at {where}; {fix}. {sent}".rstrip())
     await asyncio.gather(*(log.append(SUBMITTED.name, p, some) for p, some in entries.items()))
     return len(lines)
 
@@ -111,7 +111,10 @@ async def _wait(reader: object, waiting: Counter[tuple[str, str]], *, timeout_s:
     while waiting and monotonic() < deadline:
         for records in (await reader.next()).values():  # type: ignore[attr-defined]
             for record in records:
-                decision = decoder.decode(record.value or b"")
+                try:
+                    decision = decoder.decode(record.value or b"")
+                except msgspec.DecodeError:
+                    continue  # somebody else's
                 key = (decision.channel, decision.submission_id)
                 if key not in waiting:
                     continue

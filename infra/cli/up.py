@@ -16,11 +16,13 @@ from types import FrameType
 from infra.embedded.addresses import Addresses, Part
 from infra.embedded.stack import Stack
 from infra.embedded.state import InUse, owner_pid, running
-from streams.errors import StackError
+from streams.errors import FloodwayError, StackError
 from streams.settings import load
+from streams.topics import SUBMITTED
 
 LOOK_INTERVAL_S = 0.25
 STARTING_WAIT_S = 60.0
+UNREAD_WAIT_S = 3.0
 # A part that dies more often than this is not going to stay up.
 RESTARTS_MAX = 3
 # The shell's code for a command that Ctrl-C cut short; ending a stack that was up is no such thing.
@@ -82,6 +84,7 @@ def _run(*, json: bool, fresh: bool, data_dir: Path) -> int:
         return _watch(stack)
     except KeyboardInterrupt:
         _say("Stopping; again Ctrl-C kills.")
+        _warn_of_unread(stack.addresses)
         return 0
     finally:
         try:
@@ -111,6 +114,22 @@ def _make_ready(addresses: Addresses) -> None:
     from agents.bootstrap import prepare  # noqa: PLC0415 - asyncpg and aiokafka take a moment to import
 
     asyncio.run(prepare(load(os.environ | addresses.environment())))
+
+
+def _warn_of_unread(addresses: Addresses) -> None:
+    """Say how many submissions go with the broker because no worker has taken them."""
+    from agents.worker import group  # noqa: PLC0415 - faust takes a second to import
+    from streams.stores.reader_kafka import lag  # noqa: PLC0415
+
+    async def count() -> int:
+        async with asyncio.timeout(UNREAD_WAIT_S):
+            waiting, _ = await lag(addresses.kafka_bootstrap, group("intake"), SUBMITTED.name)
+            return waiting
+
+    with suppress(FloodwayError, TimeoutError):
+        unread = asyncio.run(count())
+        if unread:
+            _say(f"{unread:,} submissions that no worker has decided are gone with the broker; submit them again.")
 
 
 def _running_soon(data_dir: Path) -> Addresses | None:

@@ -30,6 +30,7 @@ def show(report: AuditReport) -> None:
     """Print a report for people."""
     print_table(["pool", "free", "held", "sold"], [(pool, *sums.values()) for pool, sums in report.pools.items()])
     counts = {"submissions": report.submissions, "decisions": report.decisions, "dead letters": report.dead_lettered}
+    counts |= {"dead letters of reports": report.reports_dead_lettered, "expired, not yet booked": report.unsettled}
     if report.waiting:
         counts["waiting, not looked at"] = report.waiting
     print_table(["books", "count"], [*counts.items(), *report.faults().items()])
@@ -40,4 +41,7 @@ def show(report: AuditReport) -> None:
             f"{difference.sku} in {difference.pool}: Redis has (free, held, sold) {difference.redis}, "
             f"the ledger {difference.ledger}"
         )
-    out.print("[bold green]The books balance.[/]" if report.balanced else "[bold red]The books do not balance.[/]")
+    verdict = "The books balance." if report.balanced else "The books do not balance."
+    if report.waiting:
+        verdict += f" {report.waiting:,} submissions wait for intake and were not looked at."
+    out.print(verdict, style="bold green" if report.balanced else "bold red")

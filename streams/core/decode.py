@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -92,8 +92,3 @@ def _explain(message: str) -> Undecodable:
         path = f"{path}.{missing[1]}"
     fix = next((fix for said, fix in _FIXES if said in message), "compare the message with the published schema")
     return Undecodable("invalid_field", _PATH.sub("", message), path, fix)
-
-
-def json_text(value: Any) -> str:
-    """A value as compact JSON text."""
-    return msgspec.json.encode(value).decode()

@@ -114,6 +114,14 @@ async def committed(bootstrap: str, group: str, topic: str) -> Positions:
         await consumer.stop()
 
 
+async def lag(bootstrap: str, group: str, topic: str) -> tuple[int, Positions]:
+    """How many records of a topic a consumer group has not committed yet, and what it has committed."""
+    reader = await TopicReader.open(bootstrap, topic, start="end")
+    await reader.close()
+    done = await committed(bootstrap, group, topic)
+    return sum(end - done.get(partition, 0) for partition, end in reader.ends.items()), done
+
+
 async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
     known = await consumer.topics()
     if topic not in known:

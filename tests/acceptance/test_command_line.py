@@ -107,9 +107,10 @@ def test_stock_is_loaded_once_and_shown(floodway: CommandLine, at_once: Run) -> 
         (b"sku,qty\na|b,1\n", "'a|b' is no SKU"),
         (b"sku,qty\nfine,-1\n", "-1 units cannot be received"),
         (b"sku,qty\nfine," + b"9" * 30 + b"\n", "cannot be received at once"),
-        (b"sku,qty\nf\xff,1\n", "row 1"),
+        (b"sku,qty\nf\xff,1\n", "no text in UTF-8"),
+        (b"sku,qty\n", "has no rows"),
     ],
-    ids=["no-number", "no-column", "no-sku", "negative", "huge", "no-utf8"],
+    ids=["no-number", "no-column", "no-sku", "negative", "huge", "no-utf8", "no-rows"],
 )
 def test_a_bad_delivery_is_refused_whole(at_once: Run, tmp_path: Path, content: bytes, told: str) -> None:
     """The row or the SKU is named, nothing of it is received, and the exit code is that of a refusal."""

@@ -34,7 +34,7 @@ async def test_an_empty_stock_beside_full_books_is_a_lost_one() -> None:
     """To give it an epoch would be to sell from empty shelves; it stays without."""
     made = await world()
     lost = FakeStock(dedupe_retention_s=RETENTION_S)
-    with pytest.raises(Fenced, match=r"Redis is empty.*Restore"):
+    with pytest.raises(Fenced, match=r"Redis is empty.*newest data"):
         await ensure_epoch(made.ledger, lost)
     assert await lost.epoch() is None
     assert made.ledger.epochs == ["first"]

@@ -15,7 +15,6 @@ from streams.core.decode import (
     MessageDecoder,
     Undecodable,
     instant_out_of_range,
-    json_text,
     trace_id,
 )
 from streams.messages import MAX_MESSAGE_BYTES, Report, Submission
@@ -180,8 +179,3 @@ def test_times_that_cannot_be_meant_are_refused(timestamp_s: float, *, wrong: bo
 def test_the_trace_is_read_from_its_header(headers: tuple[tuple[str, bytes | None], ...], found: str | None) -> None:
     """A valid traceparent gives its trace id; an invalid one is passed over."""
     assert trace_id(headers) == found
-
-
-def test_json_text_is_compact() -> None:
-    """One line, no spaces."""
-    assert json_text({"a": [1, 2]}) == '{"a":[1,2]}'

@@ -21,6 +21,7 @@ from builders import (
     accepted,
     at_call,
     chunk,
+    intent_of,
     outages,
     promotion,
     report,
@@ -138,6 +139,27 @@ async def test_expiry_goes_in_bounded_batches() -> None:
     made.clock.advance(TTL_S)
     keeper = Lifecycle(made.parts(settings=replace(SETTINGS, expiry_batch=2)))
     assert [await keeper.expire_due() for _ in range(4)] == [2, 2, 1, 0]
+    assert await made.books() == {("TEA", "main"): (10, 0, 0)}
+
+
+async def test_holds_that_never_reached_the_ledger_block_no_others() -> None:
+    """A worker that died for good between reserve and persist leaves entries; expiry goes on around them.
+
+    Once Redis has forgotten those decisions nobody can ask for them any more, and the entries go too.
+    """
+    made = await world()
+    orphans = [intent_of(submission(f"orphan-{n}", lines=(("TEA", 1, 1),))).reservation() for n in range(3)]
+    now_ms = made.clock.now_ms()
+    await made.stock.reserve(1, orphans, now_ms=now_ms, held_until_ms=now_ms + 1)
+    await accepted(made, *(submission(f"s-{n}", lines=(("TEA", 1, 1),)) for n in range(4)))
+    made.clock.advance(TTL_S)
+    keeper = Lifecycle(made.parts(settings=replace(SETTINGS, expiry_batch=2)))
+    assert sum([await keeper.expire_due() for _ in range(6)]) == 4
+    assert await made.stock.unsettled() == 3
+    assert await made.books() == {("TEA", "main"): (10, 0, 0)}
+    made.clock.advance(2 * RETENTION_S)
+    await keeper.expire_due()
+    assert await made.stock.unsettled() == 0
     assert await made.books() == {("TEA", "main"): (10, 0, 0)}
 
 

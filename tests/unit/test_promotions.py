@@ -7,7 +7,7 @@ import pytest
 from builders import Crash, Trouble, World, accepted, at_call, promotion, submission, take_in, world
 from builders import chunk as chunk_of
 
-from streams.core.books import PromotionState
+from streams.core.books import PromotionRecord, PromotionState
 from streams.core.stock import Promotion
 from streams.errors import Fenced, Refused, UnknownThing
 from streams.messages import Reason
@@ -227,6 +227,21 @@ async def test_the_keeper_closes_what_has_run_out() -> None:
         ("TEA", "promo:p2"): (2, 0, 0),
         ("CUP", "main"): (4, 0, 0),
     }
+
+
+async def test_one_promotion_that_stock_and_ledger_disagree_about_holds_up_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What the stock never heard of cannot be closed: that is told, and the next promotion is closed all the same."""
+    made = await world(SHELF)
+    lost = promotion("lost", (("TEA", 1),))
+    await made.ledger.save_promotion(PromotionRecord(lost, PromotionState.OPEN))
+    await open_promotion(made.parts(), promotion("p2", (("TEA", 2),)))
+    made.clock.advance(3_600)
+    assert await advance_promotions(made.parts()) == 1
+    assert (await states(made))["p2"] is PromotionState.CLOSED
+    assert "promotion lost stays open" in caplog.text
+    assert await made.books() == WHOLE
 
 
 async def test_no_order_slips_in_between_window_and_sweep() -> None:

@@ -1,0 +1,45 @@
+"""What the documents point at is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from infra.cli import COMMANDS
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "infra/decisions").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link of a page names a file or folder of the project."""
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), f"{page.name} points at {target}"
+
+
+def test_what_proves_a_claim_is_a_test() -> None:
+    """Each test file that the explanation names exists."""
+    named = re.findall(
+        r"`((?:unit|contract|integration|acceptance)/test_\w+\.py)`", (ROOT / "docs/how-it-works.md").read_text()
+    )
+    assert len(named) >= 7
+    for name in named:
+        assert (ROOT / "tests" / name).is_file(), name
+
+
+def test_commands_of_the_readme_exist() -> None:
+    """Each `floodway …` of the README is a command."""
+    groups = {"stock", "promo"}
+    used = set(re.findall(r"^floodway (\w+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
+    assert len(used) >= 7
+    assert used <= COMMANDS.keys() | groups
+
+
+def test_every_decision_is_listed() -> None:
+    """The index has each record, under the title that the record has."""
+    index = (ROOT / "infra/decisions/README.md").read_text(encoding="utf-8")
+    for record in sorted((ROOT / "infra/decisions").glob("0*.md")):
+        title = record.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+        assert f"[{title}]({record.name})" in index, record.name
