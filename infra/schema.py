@@ -1,5 +1,6 @@
 """The published contract, made from the code: JSON Schemas, AsyncAPI 3 of the topics, settings."""
 
+from inspect import cleandoc
 from typing import Any
 
 import msgspec
@@ -102,5 +103,12 @@ def _channel_id(topic: topics.Topic) -> str:
     return topic.name.replace(".", "-")
 
 
+def _described(node: Any) -> Any:
+    """The same with descriptions free of indentation: Python 3.13 strips docstrings when it compiles, 3.11 does not."""
+    if isinstance(node, dict):
+        return {k: cleandoc(v) if k == "description" and isinstance(v, str) else _described(v) for k, v in node.items()}
+    return [_described(value) for value in node] if isinstance(node, list) else node
+
+
 def _text(document: dict[str, Any]) -> str:
-    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+    return orjson.dumps(_described(document), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
