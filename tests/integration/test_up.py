@@ -17,6 +17,9 @@ from infra.embedded import Addresses, Part, spawn
 from infra.embedded.binaries import servers_user
 from infra.embedded.children import User, descendants, end
 from infra.embedded.state import Layout, State
+from streams.stores.log import Entry
+from streams.stores.log_kafka import KafkaLog
+from streams.topics import SUBMITTED
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = """
@@ -165,6 +168,19 @@ def test_interrupted_start_leaves_nothing(tmp_path: Path) -> None:
         assert leaves_nothing(pids, ports_of(tmp_path))
     with up(tmp_path) as process:
         assert query(read_addresses(process)["FLOODWAY_POSTGRES_REPLICA_DSN"], "SELECT 1") == 1
+
+
+async def test_the_end_tells_of_submissions_that_nobody_read(tmp_path: Path) -> None:
+    """What Kafka had confirmed and no worker took goes with the embedded broker; that is said, with the number."""
+    with up(tmp_path) as process:
+        bootstrap = read_addresses(process)["FLOODWAY_KAFKA_BOOTSTRAP"]
+        log = await KafkaLog.connect(bootstrap)
+        await log.append(SUBMITTED.name, 3, [Entry(b"web:s", b"{}", 1_790_000_000_000)] * 7)
+        await log.close()
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "7 submissions that no worker has decided are gone with the broker" in said
 
 
 def test_a_part_that_dies_is_brought_back(tmp_path: Path) -> None:
