@@ -41,7 +41,7 @@ def run(role: str, settings: Settings) -> NoReturn:
     for ours in ("streams", "agents"):
         logging.getLogger(ours).setLevel(settings.log_level)
     app = make(settings)
-    # Batches are thousands of tuples and no cycles: at the default the collector took a third of a worker's time.
+    # Batches are thousands of tuples and no cycles: at its default the collector looks through them again and again.
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
     run_worker(app, loglevel="WARNING")  # faust tells of every service it starts

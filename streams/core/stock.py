@@ -4,6 +4,7 @@ A unit is in one pool of its SKU, `main` or `promo:<promotion>`, and in one acco
 An order draws from one pool only: its promotion's, or main.
 """
 
+from collections.abc import Iterable
 from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
@@ -13,6 +14,14 @@ MAIN = "main"
 def promo_pool(promotion_id: str) -> str:
     """Name of a promotion's pool."""
     return f"promo:{promotion_id}"
+
+
+def added_up(items: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """Units by SKU, in the order of first mention; a SKU that comes several times is added up."""
+    units: dict[str, int] = {}
+    for sku, qty in items:
+        units[sku] = units.get(sku, 0) + qty
+    return units
 
 
 class Code(IntEnum):

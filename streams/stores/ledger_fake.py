@@ -21,11 +21,11 @@ from streams.core.books import (
     StoredDecision,
     SubmissionKey,
 )
+from streams.core.stock import added_up
 from streams.messages import Outcome
 from streams.stores.ledger import Ledger
 from streams.stores.ledger_rules import (
     StepKey,
-    added_up,
     assert_adds_up,
     check_batch,
     check_movements,
@@ -223,5 +223,5 @@ def _order(booking: Booking) -> OrderRecord:
         held_until=booking.held_until,
         changed_at=booking.decided_at,
         trace_id=booking.trace_id,
-        quantities=added_up((line.sku, line.qty) for line in submission.lines),
+        quantities=tuple(added_up((line.sku, line.qty) for line in submission.lines).items()),
     )

@@ -24,10 +24,10 @@ from streams.core.books import (
     StoredDecision,
     SubmissionKey,
 )
-from streams.core.stock import Promotion
+from streams.core.stock import Promotion, added_up
 from streams.messages import Outcome
 from streams.stores.ledger_codes import ACTIONS, STATE_OF, STATES, VERDICTS, outcome_of
-from streams.stores.ledger_rules import added_up, assert_adds_up
+from streams.stores.ledger_rules import assert_adds_up
 
 Row = tuple[Any, ...]
 
@@ -172,7 +172,7 @@ def order_record(row: asyncpg.Record) -> OrderRecord:
         held_until=row["held_until"],
         changed_at=row["changed_at"] or row["decided_at"],
         trace_id=row["trace_id"],
-        quantities=added_up(zip(row["skus"], row["quantities"], strict=True)),
+        quantities=tuple(added_up(zip(row["skus"], row["quantities"], strict=True)).items()),
     )
 
 

@@ -1,12 +1,13 @@
 """Rules that every ledger keeps, whatever it is built on: what becomes of steps, what a movement must be. Pure."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
 from streams.core.books import Booking, Movement, PromotionState, State, Step, StepResult, SubmissionKey
+from streams.core.stock import added_up
 from streams.errors import Refused
 from streams.stores.ledger import MAX_BATCH
 
@@ -102,16 +103,8 @@ def assert_adds_up(booking: Booking) -> None:
     """Assert that what the stock took is what the lines say: the ledger keeps the lines as the hold's entry."""
     lines = [(line.sku, line.qty) for line in booking.submission.lines]
     # Nearly every order names each SKU once, and then there is nothing to add up.
-    fits = booking.quantities == tuple(lines) or dict(booking.quantities) == dict(added_up(lines))
+    fits = booking.quantities == tuple(lines) or dict(booking.quantities) == added_up(lines)
     assert fits, f"quantities {booking.quantities} are not the lines of {key_of(booking)}"
-
-
-def added_up(lines: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
-    """Each SKU once, in the order of first appearance, with its units over all lines."""
-    sums: dict[str, int] = {}
-    for sku, qty in lines:
-        sums[sku] = sums.get(sku, 0) + qty
-    return tuple(sums.items())
 
 
 def check_token(token: str | None) -> None:

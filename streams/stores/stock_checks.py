@@ -3,9 +3,9 @@
 A broken bound is the caller's mistake, hence `ValueError`: messages from outside were checked at the edge.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from streams.core.stock import MAIN, Promotion, Reservation
+from streams.core.stock import MAIN, Promotion, Reservation, added_up
 from streams.errors import Fenced, Refused, UnknownThing
 from streams.stores.stock import MAX_BATCH, MAX_ORDER_UNITS
 from streams.stores.stock_keys import promotion_of
@@ -93,14 +93,6 @@ def check_retake(pools: Sequence[str], quantities: Sequence[tuple[str, int]]) ->
         raise ValueError("A retake without quantities asks for nothing; give it at least one.")
     check_count(len(quantities), "lines")
     check_order_units([units for _, units in quantities])
-
-
-def added_up(items: Iterable[tuple[str, int]]) -> dict[str, int]:
-    """Units by SKU; a SKU that comes several times is added up."""
-    units: dict[str, int] = {}
-    for sku, qty in items:
-        units[sku] = units.get(sku, 0) + qty
-    return units
 
 
 def fenced(carried: int | None, asked: int) -> Fenced:

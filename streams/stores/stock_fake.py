@@ -18,6 +18,7 @@ from streams.core.stock import (
     Promotion,
     Reservation,
     Verdict,
+    added_up,
     promo_pool,
 )
 from streams.stores import stock_checks
@@ -160,7 +161,7 @@ class FakeStock(Stock):
 
     async def receive(self, epoch: int, ref: str, items: Sequence[tuple[str, int]]) -> bool:
         """See `Stock`."""
-        changes = stock_checks.added_up(items)
+        changes = added_up(items)
         stock_checks.check_count(len(changes), "SKUs")
         self._fence(epoch)
         if ref in self._received:
@@ -369,7 +370,7 @@ def _pool(order: Reservation) -> str:
 
 
 def _places(pool: str, quantities: Iterable[tuple[str, int]]) -> dict[_Place, int]:
-    return {(sku, pool): units for sku, units in stock_checks.added_up(quantities).items()}
+    return {(sku, pool): units for sku, units in added_up(quantities).items()}
 
 
 def _add(account: dict[_Place, int], places: dict[_Place, int], sign: int) -> None:

@@ -22,7 +22,19 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from streams.core.stock import MAIN, End, Expired, Hold, MoveResult, Pool, Promotion, Reservation, Verdict, promo_pool
+from streams.core.stock import (
+    MAIN,
+    End,
+    Expired,
+    Hold,
+    MoveResult,
+    Pool,
+    Promotion,
+    Reservation,
+    Verdict,
+    added_up,
+    promo_pool,
+)
 from streams.stores import scripts, stock_checks
 from streams.stores.stock import Stock
 from streams.stores.stock_codec import binaries, decode_hold, decode_verdicts, encode_batch
@@ -120,7 +132,7 @@ class RedisStock(Stock):
 
     async def receive(self, epoch: int, ref: str, items: Sequence[tuple[str, int]]) -> bool:
         """See `Stock`."""
-        changes = stock_checks.added_up(items)
+        changes = added_up(items)
         stock_checks.check_count(len(changes), "SKUs")
         pairs = [part for sku, units in changes.items() for part in (field(sku, MAIN), units)]
         code, *refused = await self._script("receive", epoch, ref, _pack(pairs))

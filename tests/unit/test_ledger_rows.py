@@ -6,10 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.core.books import Action, PromotionState, State
+from streams.core.stock import added_up
 from streams.messages import Outcome, Reason
 from streams.stores.ledger_codes import ACTIONS, STATE_OF, STATES, VERDICTS, outcome_of
 from streams.stores.ledger_rows import decode_timestamp, encode_timestamp, micros
-from streams.stores.ledger_rules import added_up, overtaken_by
+from streams.stores.ledger_rules import overtaken_by
 
 ZONES = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 
@@ -27,8 +28,8 @@ def test_an_instant_survives_to_the_microsecond(moment: datetime) -> None:
 def test_lines_add_up(lines: list[tuple[str, int]]) -> None:
     """Each SKU once, in the order of first appearance, and no unit more or less."""
     found = added_up(lines)
-    assert [sku for sku, _ in found] == list(dict.fromkeys(sku for sku, _ in lines))
-    assert all(qty == sum(q for s, q in lines if s == sku) for sku, qty in found)
+    assert list(found) == list(dict.fromkeys(sku for sku, _ in lines))
+    assert all(qty == sum(q for s, q in lines if s == sku) for sku, qty in found.items())
 
 
 def test_codes_are_one_to_one_and_complete() -> None:
