@@ -35,6 +35,7 @@ COMMANDS = {
 }
 stock = App(name="stock", help="Goods in, and what is on the shelves.")
 promo = App(name="promo", help="Promotions: units set aside, with a window and a limit for each buyer.")
+bench = App(name="bench", help="Measurements on this machine: each part alone, peers, what an order costs.")
 
 
 def _register(group: App, name: str, target: str, words: str) -> None:
@@ -50,8 +51,10 @@ _register(stock, "show", "infra.cli.stock:show", "Show units free, held and sold
 _register(promo, "open", "infra.cli.promo:open_", "Set units aside for a promotion.")
 _register(promo, "close", "infra.cli.promo:close", "Close a promotion and sweep its free units back to main.")
 _register(promo, "show", "infra.cli.promo:show", "Show promotions, or one with its pool.")
+_register(bench, "parts", "infra.cli.bench:parts", "Measure the limit of each part alone, and the whole beside them.")
 app.command(stock)
 app.command(promo)
+app.command(bench)
 
 
 def main() -> None:
