@@ -1,122 +1,164 @@
 """The generator, a process of its own: produces a plan's records on a fixed schedule, whatever comes back.
 
 Open model: record i is meant for `start + i / rate` and carries that time as `submitted_at`, so a queue anywhere shows
-in the latency that is measured from it. When the schedule could not be kept, the report says by how much.
+in the latency that is measured from it. When the schedule could not be kept, the report says by how much. Without a
+rate it sends as fast as Kafka acknowledges, and the intended time is that of sending.
 """
 
 import argparse
 import asyncio
+import gc
 import json
 import sys
 import time
-from collections import defaultdict
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator
+from math import ceil
 from pathlib import Path
 
 import msgspec
 import uvloop
 
-from loadtest.plan import Kind, Planned, finish
+from loadtest import planfile
+from loadtest.plan import TAIL, Kind
+from loadtest.planfile import Row
+from loadtest.sender import Sender
 from streams.instants import to_datetime
-from streams.stores.log import Entry, Log
-from streams.stores.log_kafka import KafkaLog
 from streams.topics import SUBMITTED
 
 TICK_S = 0.01
 LEAD_S = 0.2
-MAX_WAITING = 50_000
+TELL_S = 0.2
+SLOT_MS = 100
+"""Counts over time are kept in slots of so many milliseconds since 1970."""
+MAX_UNACKNOWLEDGED = 50_000
 """Records handed to Kafka and not acknowledged; beyond that the schedule waits, and the report says so."""
+MAX_UNACKNOWLEDGED_UNPACED = 10_000
+"""The same without a rate: the only bound there is."""
+UNPACED_ROWS = 1_000
+"""Without a rate, so many records share one time of sending."""
 
 
 class GeneratorReport(msgspec.Struct):
-    """What was sent. Times in milliseconds since 1970; lateness is how far behind its time a record was handed over."""
+    """What was sent. Times in milliseconds since 1970; lateness is how far behind its time a record was handed over.
+
+    `sent_by_slot` counts the records that are due an answer, in the slots in which they were handed over.
+    """
 
     sent: int
     started_at_ms: int
     ended_at_ms: int
     late_ms_max: float
+    sent_by_slot: dict[int, int] = {}
 
 
-@dataclass(slots=True)
-class Sender:
-    """Keeps one ordered lane for each partition; what gathers while a request is under way goes with the next."""
+class _Rows:
+    """Takes records from a plan's frames in runs of any length."""
 
-    log: Log
-    waiting: int = 0
-    lanes: dict[int, list[Entry]] = field(default_factory=lambda: defaultdict(list))
-    busy: dict[int, asyncio.Task[None]] = field(default_factory=dict)
+    def __init__(self, frames: Iterator[list[Row]]) -> None:
+        self._frames = frames
+        self._frame: list[Row] = []
+        self._at = 0
 
-    def send(self, partition: int, entry: Entry) -> None:
-        """Queue a record."""
-        self.lanes[partition].append(entry)
-        self.waiting += 1
-
-    def flush(self) -> None:
-        """Start a request for each lane that has records and none under way."""
-        for partition, entries in self.lanes.items():
-            if entries and partition not in self.busy:
-                self.busy[partition] = asyncio.create_task(self._drain(partition))
-
-    async def done(self) -> None:
-        """Wait until everything is acknowledged."""
-        while self.busy:
-            await asyncio.gather(*self.busy.values())
-
-    async def _drain(self, partition: int) -> None:
-        while entries := self.lanes[partition]:
-            self.lanes[partition] = []
-            await self.log.append(SUBMITTED.name, partition, entries)
-            self.waiting -= len(entries)
-        del self.busy[partition]
+    def take(self, count: int) -> list[Row]:
+        """The next records, fewer than asked for at the end."""
+        end = self._at + count
+        while end > len(self._frame) and (frame := next(self._frames, None)) is not None:
+            self._frame = self._frame[self._at :] + frame
+            self._at, end = 0, count
+        rows = self._frame[self._at : end]
+        self._at += len(rows)
+        return rows
 
 
-async def run(records: list[Planned], log: Log, *, rate_per_s: float) -> GeneratorReport:
-    """Send all records at this rate."""
-    sender = Sender(log)
-    started_at_ms = time.time_ns() // 1_000_000 + int(LEAD_S * 1000)
-    stamps: dict[int, bytes] = {}
-    sent, late_ms_max, shown_at = 0, 0.0, time.monotonic()
-    while sent < len(records):
-        now_ms = time.time_ns() / 1e6
-        due = min(len(records), int((now_ms - started_at_ms) / 1000 * rate_per_s))
-        if due > sent and sender.waiting < MAX_WAITING:
-            late_ms_max = max(late_ms_max, now_ms - (started_at_ms + sent / rate_per_s * 1000))
-            for i in range(sent, due):
-                record = records[i]
-                intended_ms = started_at_ms + int(i * 1000 / rate_per_s)
-                stamp = stamps.get(intended_ms)
-                if stamp is None:
-                    stamps = {intended_ms: to_datetime(intended_ms).isoformat(timespec="milliseconds").encode()}
-                    stamp = stamps[intended_ms]
-                value = record.head if record.kind is Kind.MALFORMED else finish(record.head, stamp)
-                sender.send(record.partition, Entry(record.key, value, intended_ms))
-            sent = due
-            sender.flush()
-        if time.monotonic() - shown_at > 0.2:
-            shown_at = time.monotonic()
-            print(json.dumps({"sent": sent}), flush=True)
-        await asyncio.sleep(TICK_S)
-    await sender.done()
-    return GeneratorReport(sent, started_at_ms, time.time_ns() // 1_000_000, round(late_ms_max, 1))
+class Generator:
+    """Sends the records of a plan, so many in all."""
+
+    def __init__(self, frames: Iterator[list[Row]], total: int, sender: Sender) -> None:
+        self._rows = _Rows(frames)
+        self._total = total
+        self._sender = sender
+        self._by_slot: Counter[int] = Counter()
+        self._told_at = 0.0
+        self.sent = 0
+        self.late_ms_max = 0.0
+
+    async def run(self, rate_per_s: float | None) -> GeneratorReport:
+        """Send all, at this rate or as fast as Kafka takes them."""
+        started_at_ms = time.time_ns() // 1_000_000 + int(LEAD_S * 1000)
+        if rate_per_s is None:
+            await asyncio.sleep(LEAD_S)
+            await self._unpaced()
+        else:
+            await self._paced(started_at_ms, rate_per_s)
+        ended_at_ms = time.time_ns() // 1_000_000
+        await self._sender.wait_below(1)
+        return GeneratorReport(self.sent, started_at_ms, ended_at_ms, round(self.late_ms_max, 1), dict(self._by_slot))
+
+    async def _paced(self, started_at_ms: int, rate_per_s: float) -> None:
+        while self.sent < self._total:
+            now_ms = time.time_ns() / 1e6
+            due = (
+                min(self._total, int((now_ms - started_at_ms) / 1000 * rate_per_s) + 1)
+                if now_ms >= started_at_ms
+                else 0
+            )
+            if due > self.sent and self._sender.unacknowledged < MAX_UNACKNOWLEDGED:
+                self.late_ms_max = max(self.late_ms_max, now_ms - (started_at_ms + self.sent / rate_per_s * 1000))
+                # In runs that are meant for the same millisecond, and share its text.
+                while self.sent < due:
+                    intended_ms = int(self.sent * 1000 / rate_per_s)
+                    upto = max(self.sent + 1, ceil((intended_ms + 1) * rate_per_s / 1000))
+                    self._put(min(due, upto) - self.sent, started_at_ms + intended_ms, now_ms)
+            self._sender.flush()
+            self._tell()
+            await asyncio.sleep(TICK_S)
+
+    async def _unpaced(self) -> None:
+        while self.sent < self._total:
+            now_ms = time.time_ns() // 1_000_000
+            self._put(min(UNPACED_ROWS, self._total - self.sent), now_ms, now_ms)
+            self._sender.flush()
+            self._tell()
+            await asyncio.sleep(0)
+            await self._sender.wait_below(MAX_UNACKNOWLEDGED_UNPACED)
+
+    def _put(self, count: int, intended_ms: int, now_ms: float) -> None:
+        rows = self._rows.take(count)
+        assert len(rows) == count, "the plan's file has fewer records than was said"
+        tail = to_datetime(intended_ms).isoformat(timespec="milliseconds").encode() + TAIL
+        malformed = self._sender.put(rows, Kind.MALFORMED, intended_ms, tail)
+        self._by_slot[int(now_ms) // SLOT_MS] += count - malformed
+        self.sent += count
+
+    def _tell(self) -> None:
+        now = time.monotonic()
+        if now - self._told_at > TELL_S:
+            self._told_at = now
+            print(json.dumps({"sent": self.sent}), flush=True)
 
 
 async def _main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("plan", type=Path)
+    parser.add_argument("records", type=Path)
     parser.add_argument("--bootstrap", required=True)
-    parser.add_argument("--rate", type=float, required=True)
+    parser.add_argument("--total", type=int, required=True)
+    parser.add_argument("--rate", type=float)
     args = parser.parse_args()
-    records = msgspec.msgpack.decode(args.plan.read_bytes(), type=list[Planned])
-    log = await KafkaLog.connect(args.bootstrap)
+    sender = await Sender.connect(args.bootstrap, SUBMITTED.name)
     try:
-        print(json.dumps({"ready": len(records)}), flush=True)
+        generator = Generator(planfile.read(args.records), args.total, sender)
+        gc.freeze()
+        gc.set_threshold(100_000, 50, 100)
+        print(json.dumps({"ready": args.total}), flush=True)
         loop = asyncio.get_running_loop()
         if not await loop.run_in_executor(None, sys.stdin.readline):
             return  # whoever started us is gone
-        report = await run(records, log, rate_per_s=args.rate)
-        print(json.dumps({"report": msgspec.to_builtins(report)}), flush=True)
+        report = await generator.run(args.rate)
+        print(json.dumps({"report": msgspec.to_builtins(report, str_keys=True)}), flush=True)
+        await loop.run_in_executor(None, sys.stdin.readline)  # to be measured to the end of the surge
     finally:
-        await log.close()
+        await sender.close()
 
 
 if __name__ == "__main__":

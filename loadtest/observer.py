@@ -1,77 +1,76 @@
-"""Watches `orders.decided.v1` as any consumer would, and measures latency from the intended time of submission."""
+"""The observer, a process of its own: watches `orders.decided.v1` as any consumer would.
 
-from array import array
-from collections import Counter
-from datetime import datetime
-from time import time_ns
+Latency is measured from the intended time of submission to when the decision is in the consumer's hands.
+"""
 
-import msgspec
+import argparse
+import asyncio
+import gc
+import json
+import sys
+import time
+from pathlib import Path
 
-from streams.messages import Outcome, Reason
+import uvloop
+
+from loadtest import planfile
+from loadtest.tally import Tally, report_bytes
 from streams.stores.reader_kafka import TopicReader
+from streams.topics import DECIDED
 
-
-class _Seen(msgspec.Struct, gc=False):
-    """The part of a decision that is looked at."""
-
-    order_id: str
-    outcome: Outcome
-    submitted_at: datetime
-    reason: Reason | None = None
-    replay: bool = False
-    promotion_id: str | None = None
-
-
-class Tally:
-    """What was announced."""
-
-    def __init__(self) -> None:
-        self.decided = 0
-        self.replayed = 0
-        self.conflicts = 0
-        self.rejected: Counter[str] = Counter()
-        self.accepted: list[str] = []
-        self.accepted_by_promotion: Counter[str] = Counter()
-        self.latencies_ms = array("d")
-        self.last_at_ms = 0.0
-
-    def add(self, seen: _Seen, now_ms: float) -> None:
-        """Count one decision that was received now."""
-        self.decided += 1
-        self.last_at_ms = now_ms
-        self.latencies_ms.append(now_ms - seen.submitted_at.timestamp() * 1000)
-        if seen.reason is Reason.CONFLICTING_REPEAT:
-            self.conflicts += 1
-        elif seen.replay:
-            self.replayed += 1
-        elif seen.outcome is Outcome.REJECTED:
-            self.rejected[str(seen.reason)] += 1
-        else:
-            self.accepted.append(seen.order_id)
-            if seen.promotion_id is not None:
-                self.accepted_by_promotion[seen.promotion_id] += 1
-
-    def latency_ms(self, *quantiles: float) -> list[float]:
-        """Latency at these quantiles, milliseconds; 0 when nothing was seen."""
-        ordered = sorted(self.latencies_ms)
-        if not ordered:
-            return [0.0 for _ in quantiles]
-        return [round(ordered[min(len(ordered) - 1, int(q * len(ordered)))], 1) for q in quantiles]
+TELL_S = 0.2
+LOOK_S = 0.1
+CHUNK_RECORDS = 2_000
 
 
 class Observer:
-    """Reads decisions from where the topic ended when it was made."""
+    """Reads decisions from where the topic ended when it was made, and tells on standard output how far it is."""
 
-    def __init__(self, reader: TopicReader) -> None:
+    def __init__(self, reader: TopicReader, tally: Tally) -> None:
         self._reader = reader
-        self._decode = msgspec.json.Decoder(_Seen).decode
-        self.tally = Tally()
+        self._tally = tally
+        self._told_at = 0.0
+        self._is_complete = False
 
-    async def look(self, *, timeout_s: float = 0.1) -> None:
+    async def run(self, told_to_end: "asyncio.Future[str]") -> None:
+        """Look until told to end; say once when all that is due has come."""
+        while not told_to_end.done():
+            await self.look()
+
+    async def look(self) -> None:
         """Count what has arrived."""
-        arrived = await self._reader.next(timeout_s=timeout_s)
-        now_ms = time_ns() / 1e6
+        arrived = await self._reader.next(timeout_s=LOOK_S, max_records=CHUNK_RECORDS)
+        now_ms = time.time_ns() / 1e6
         for records in arrived.values():
-            for record in records:
-                if record.value is not None:
-                    self.tally.add(self._decode(record.value), now_ms)
+            self._tally.add([record.value for record in records if record.value is not None], now_ms)
+        now = time.monotonic()
+        completed = self._tally.left == 0 and not self._is_complete
+        if completed or now - self._told_at > TELL_S:
+            self._told_at, self._is_complete = now, self._tally.left == 0
+            said = {"decided": self._tally.decided, "p99_ms": self._tally.recent_p99_ms()}
+            print(json.dumps({**said, "complete": self._is_complete}), flush=True)
+
+
+async def _main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sends", type=Path)
+    parser.add_argument("report", type=Path)
+    parser.add_argument("--bootstrap", required=True)
+    parser.add_argument("--run", required=True)
+    parser.add_argument("--keep-ids", action="store_true")
+    args = parser.parse_args()
+    reader = await TopicReader.open(args.bootstrap, DECIDED.name, start="end")
+    tally = Tally(args.run, planfile.read_sends(args.sends), keep_ids=args.keep_ids)
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+    try:
+        print(json.dumps({"ready": tally.left}), flush=True)
+        told_to_end = asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+        await Observer(reader, tally).run(told_to_end)
+        args.report.write_bytes(report_bytes(tally.report()))
+    finally:
+        await reader.close()
+
+
+if __name__ == "__main__":
+    uvloop.run(_main())

@@ -1,81 +1,62 @@
-"""One rehearsed surge from plan to books: provide stock, produce, watch, pay, cancel, let expire, audit."""
+"""One rehearsed surge from plan to books: provide stock, produce, watch, audit."""
 
 import asyncio
 import contextlib
-import json
-import sys
 import tempfile
-from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from time import monotonic
-from typing import Any
-from uuid import UUID
+from typing import NamedTuple
 
 import msgspec
 
 from agents.worker import group
+from loadtest import planfile
 from loadtest.generator import GeneratorReport
-from loadtest.observer import Observer, Tally
+from loadtest.helpers import Helper, helper
+from loadtest.outcome import SurgeReport, outcome
 from loadtest.plan import Kind, Plan
+from loadtest.processes import Cost, Meter, Roots
+from loadtest.tally import TallyReport, report_from
 from streams.audit import AuditReport, audit
 from streams.clock import SystemClock
 from streams.core.stock import Promotion
 from streams.errors import FloodwayError
-from streams.instants import to_ms
-from streams.messages import Report, ReportType
 from streams.parts import Parts
 from streams.promotions import open_promotion
 from streams.receiving import receive
-from streams.stores.log import Entry
-from streams.stores.partitioner import partition_of
 from streams.stores.reader_kafka import TopicReader
-from streams.topics import CHANGED, DECIDED, REPORTED, SUBMITTED_DLQ
+from streams.topics import SUBMITTED_DLQ
 
-PAY, CANCEL = 0.50, 0.20
-"""Shares of accepted orders that are paid and cancelled; the rest is left until its hold expires."""
 STALLED_S = 30.0
 """Nothing new for so long means that nothing more will come."""
-SOURCE = "demo"
+LINGER_S = 1.0
+"""So long decisions are still listened for when all have come: more would be repeats."""
+METER_S = 1.0
+TELL_S = 0.1
 
 Show = Callable[[str, int, int], object]
 """Told what is going on, how far it is, and of how much."""
 
 
-@dataclass(slots=True)
-class SurgeReport:
-    """What went in, what came out, and whether the books balance."""
+class Now(NamedTuple):
+    """How a surge stands: records in all and answers due, sent and decided so far, latency of the last second or so."""
 
-    submitted: int
-    accepted: int
-    rejected: dict[str, int]
-    replayed: int
-    conflicts: int
-    dead_lettered: int
-    orders_per_s: float
-    latency_ms: dict[str, float]
-    generator: GeneratorReport
-    after: dict[str, int] = field(default_factory=dict)
-    unexpected: list[str] = field(default_factory=list)
-    books: AuditReport = field(default_factory=AuditReport)
-
-    @property
-    def passed(self) -> bool:
-        """Whether all came out as planned and the books balance."""
-        return self.books.balanced and not self.unexpected
-
-    def as_dict(self) -> dict[str, Any]:
-        """As plain values, for JSON."""
-        plain = {name: getattr(self, name) for name in self.__slots__ if name not in {"books", "generator"}}
-        return {**plain, "generator": msgspec.to_builtins(self.generator), "books": self.books.as_dict()}
+    total: int
+    answers: int
+    sent: int
+    decided: int
+    p99_ms: float
 
 
-async def provide(parts: Parts, plan: Plan, *, run: str, lasts_s: float, show: Show) -> None:
+Tell = Callable[[Now], object]
+
+
+async def provide(parts: Parts, plan: Plan, *, lasts_s: float, show: Show) -> None:
     """Put the plan's stock on the shelves and open its promotions."""
     show("stocking the shelves", 0, len(plan.stock))
-    await receive(parts, f"surge{run}", plan.stock.items())
+    await receive(parts, f"surge{plan.run}", plan.stock.items())
     show("stocking the shelves", len(plan.stock), len(plan.stock))
     now_ms = parts.clock.now_ms()
     for planned in plan.promotions:
@@ -85,42 +66,28 @@ async def provide(parts: Parts, plan: Plan, *, run: str, lasts_s: float, show: S
         await open_promotion(parts, promotion)
 
 
-async def surge(parts: Parts, plan: Plan, *, rate_per_s: float, show: Show) -> tuple[SurgeReport, list[str]]:
-    """Produce the plan at this rate and watch until everything is answered; returns also the accepted orders' ids."""
+async def surge(
+    parts: Parts,
+    plan: Plan,
+    *,
+    rate_per_s: float | None,
+    tell: Tell,
+    roles: Mapping[str, Roots] | None = None,
+    keep_ids: bool = False,
+) -> tuple[SurgeReport, list[str]]:
+    """Produce the plan at this rate, None for as fast as Kafka takes it, and watch until everything is answered.
+
+    `roles` are the processes to measure, beside our own. Returns also the accepted orders' ids if `keep_ids`.
+    """
     bootstrap = parts.settings.kafka_bootstrap
-    show("submitted", 0, len(plan.records))
-    answers = len(plan.records) - plan.kinds[Kind.MALFORMED]
     dead_before = await _ends(bootstrap, SUBMITTED_DLQ.name)
-    reader = await TopicReader.open(bootstrap, DECIDED.name, start="end")
-    observer = Observer(reader)
-    try:
-        async with _generator(plan, bootstrap, rate_per_s) as lines:
-            produced = asyncio.create_task(_follow(lines, len(plan.records), show))
-            await _watch(observer, answers, produced, show)
-            generated = await produced
-    finally:
-        await reader.close()
+    async with _Run.started(plan, bootstrap, rate_per_s, keep_ids=keep_ids) as run:
+        costs = await run.through(tell, roles or {})
+        tally = await run.tallied()
+        generated = run.generated
     dead = await _dead_since(bootstrap, dead_before, plan)
-    return _report(plan, observer.tally, generated, dead), observer.tally.accepted
-
-
-async def aftermath(parts: Parts, accepted: list[str], *, timeout_s: float, show: Show) -> dict[str, int]:
-    """Pay a share of the orders, cancel another, wait until the rest has expired; returns changes by kind."""
-    reader = await TopicReader.open(parts.settings.kafka_bootstrap, CHANGED.name, start="end")
-    try:
-        await _send_reports(parts, accepted)
-        changes: dict[str, str] = {}
-        deadline = monotonic() + timeout_s
-        decoder = msgspec.json.Decoder(_Changed)
-        while len(changes) < len(accepted) and monotonic() < deadline:
-            for records in (await reader.next()).values():
-                for record in records:
-                    changed = decoder.decode(record.value or b"")
-                    changes[changed.order_id] = changed.change
-            show("paying, cancelling, expiring", len(changes), len(accepted))
-        return dict(Counter(changes.values()))
-    finally:
-        await reader.close()
+    report = outcome(plan, tally, generated, dead, asked_per_s=rate_per_s, costs=costs)
+    return report, tally.accepted_ids
 
 
 async def balance(parts: Parts, show: Show) -> AuditReport:
@@ -130,101 +97,110 @@ async def balance(parts: Parts, show: Show) -> AuditReport:
     )
 
 
-class _Changed(msgspec.Struct, gc=False):
-    order_id: str
-    change: str
+class _Run:
+    """Generator and observer at work."""
 
+    def __init__(self, plan: Plan, generator: Helper, observer: Helper, report: Path) -> None:
+        self._plan = plan
+        self._generator = generator
+        self._observer = observer
+        self._report = report
+        self._sent = self._decided = 0
+        self._p99_ms = 0.0
+        self._is_complete = False
+        self._generated: GeneratorReport | None = None
 
-@contextlib.asynccontextmanager
-async def _generator(plan: Plan, bootstrap: str, rate_per_s: float) -> AsyncIterator[asyncio.StreamReader]:
-    """The generator's process, started and told to go; its standard output."""
-    with tempfile.TemporaryDirectory(prefix="floodway-") as directory:
-        file = Path(directory) / "plan.msgpack"
-        file.write_bytes(msgspec.msgpack.encode(plan.records))
-        argv = [sys.executable, "-m", "loadtest.generator", str(file), "--bootstrap", bootstrap]
-        process = await asyncio.create_subprocess_exec(
-            *argv, "--rate", str(rate_per_s), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def started(
+        cls, plan: Plan, bootstrap: str, rate_per_s: float | None, *, keep_ids: bool
+    ) -> "AsyncIterator[_Run]":
+        """Both helpers, started and ready."""
+        with tempfile.TemporaryDirectory(prefix="floodway-") as directory:
+            records, sends = await asyncio.to_thread(planfile.write, Path(directory), plan)
+            report = Path(directory) / "report"
+            rate = () if rate_per_s is None else ("--rate", rate_per_s)
+            to = ("--bootstrap", bootstrap)
+            ids = ("--keep-ids",) if keep_ids else ()
+            async with (
+                helper("observer", sends, report, *to, f"--run={plan.run}", *ids) as observer,
+                helper("generator", records, *to, "--total", plan.total, *rate) as generator,
+            ):
+                await observer.ready()
+                await generator.ready()
+                yield cls(plan, generator, observer, report)
+
+    @property
+    def generated(self) -> GeneratorReport:
+        """What the generator said at its end."""
+        assert self._generated is not None, "the generator has reported when `through` returns"
+        return self._generated
+
+    async def through(self, tell: Tell, roles: Mapping[str, Roots]) -> dict[str, Cost]:
+        """Let the generator go and wait until all is answered or nothing comes any more; what it cost by role."""
+        meter = Meter({"generator": lambda: [self._generator.pid], "observer": lambda: [self._observer.pid], **roles})
+        began_cpu_s = time.process_time()
+        meter.start()
+        self._generator.tell()
         try:
-            ready = await process.stdout.readline()
-            if not ready:
-                raise FloodwayError(f"The generator ended with {await process.wait()} before it was ready.")
-            process.stdin.write(b"go\n")
-            await process.stdin.drain()
-            yield process.stdout
-        finally:
-            process.stdin.close()
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    process.terminate()
-            await process.wait()
+            async with asyncio.TaskGroup() as tasks:
+                heard = [tasks.create_task(self._hear_generator()), tasks.create_task(self._hear_observer())]
+                telling = tasks.create_task(self._keep_telling(tell, meter))
+                await self._until_answered(heard[0])
+                meter.look()
+                for task in (*heard, telling):
+                    task.cancel()
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from None  # the first to fail is the cause; the others were cancelled for it
+        tell(self._now())
+        costs = meter.costs()
+        if costs:
+            costs["command"] = Cost(int((time.process_time() - began_cpu_s) * 1e6), 0.0)
+        return costs
 
+    async def tallied(self) -> TallyReport:
+        """End the observer, after some more listening, and take over what it saw."""
+        await asyncio.sleep(LINGER_S)
+        self._observer.tell()
+        while await self._observer.next() is not None:
+            pass
+        await self._observer.ended()
+        return report_from(self._report.read_bytes())
 
-async def _follow(lines: asyncio.StreamReader, total: int, show: Show) -> GeneratorReport:
-    async for line in lines:
-        said = json.loads(line)
-        if "report" in said:
-            show("submitted", total, total)
-            return msgspec.convert(said["report"], GeneratorReport)
-        show("submitted", said["sent"], total)
-    raise FloodwayError("The generator ended without a report.")
+    async def _hear_generator(self) -> None:
+        while (said := await self._generator.next()) is not None:
+            if "report" in said:
+                self._generated = msgspec.convert(said["report"], GeneratorReport, strict=False)
+                self._sent = self._generated.sent
+                return
+            self._sent = said["sent"]
+        raise FloodwayError("The generator ended without a report.")
 
+    async def _hear_observer(self) -> None:
+        while (said := await self._observer.next()) is not None:
+            self._decided, self._p99_ms, self._is_complete = said["decided"], said["p99_ms"], said["complete"]
+        raise FloodwayError("The observer ended before all was answered.")
 
-async def _watch(observer: Observer, answers: int, produced: "asyncio.Task[GeneratorReport]", show: Show) -> None:
-    """Look until everything is answered, or nothing has come for long after everything was sent."""
-    tally, heard_at, heard = observer.tally, monotonic(), 0
-    while tally.decided < answers:
-        await observer.look()
-        show("decided", tally.decided, answers)
-        if tally.decided > heard:
-            heard, heard_at = tally.decided, monotonic()
-        if produced.done():
-            produced.result()
-            if monotonic() - heard_at > STALLED_S:
+    async def _keep_telling(self, tell: Tell, meter: Meter) -> None:
+        looked_at = monotonic()
+        while True:
+            await asyncio.sleep(TELL_S)
+            tell(self._now())
+            if monotonic() - looked_at > METER_S:
+                looked_at = monotonic()
+                meter.look()
+
+    async def _until_answered(self, producing: "asyncio.Task[None]") -> None:
+        heard, heard_at = 0, monotonic()
+        while not (self._is_complete and producing.done()):
+            await asyncio.sleep(0.02)
+            if self._decided > heard or not producing.done():
+                heard, heard_at = self._decided, monotonic()
+            elif monotonic() - heard_at > STALLED_S:
                 return
 
-
-def _report(plan: Plan, tally: Tally, generated: GeneratorReport, dead_lettered: int) -> SurgeReport:
-    p50, p99 = tally.latency_ms(0.5, 0.99)
-    seconds = max(0.001, (tally.last_at_ms - generated.started_at_ms) / 1000)
-    report = SurgeReport(
-        submitted=generated.sent,
-        accepted=len(tally.accepted),
-        rejected=dict(tally.rejected.most_common()),
-        replayed=tally.replayed,
-        conflicts=tally.conflicts,
-        dead_lettered=dead_lettered,
-        orders_per_s=round(tally.decided / seconds, 1),
-        latency_ms={"p50": p50, "p99": p99},
-        generator=generated,
-    )
-    expected = {
-        "decided": (tally.decided, len(plan.records) - plan.kinds[Kind.MALFORMED]),
-        "replayed": (report.replayed, plan.kinds[Kind.REPEAT]),
-        "conflicts": (report.conflicts, plan.kinds[Kind.CONFLICT]),
-        "dead letters": (report.dead_lettered, plan.kinds[Kind.MALFORMED]),
-        "units of the hot SKU": (tally.accepted_by_promotion[plan.flash_id], plan.flash_units),
-    }
-    report.unexpected = [f"{what}: {got}, planned {want}" for what, (got, want) in expected.items() if got != want]
-    return report
-
-
-async def _send_reports(parts: Parts, accepted: list[str]) -> None:
-    """Report payments and cancellations, spread over the orders, as their systems would."""
-    count = await parts.log.partitions(REPORTED.name)
-    encode, now = msgspec.json.Encoder().encode, datetime.now(UTC)
-    entries: dict[int, list[Entry]] = {partition: [] for partition in range(count)}
-    for number, order_id in enumerate(accepted):
-        share = number * 0.618_033_988_749 % 1  # evenly spread, and the same in every run
-        if share >= PAY + CANCEL:
-            continue
-        kind = ReportType.PAYMENT_SUCCEEDED if share < PAY else ReportType.ORDER_CANCELLED
-        message = Report(f"{kind.value}-{order_id}", SOURCE, kind, UUID(order_id), now)
-        key = order_id.encode()
-        entries[partition_of(key, count)].append(Entry(key, encode(message), to_ms(now)))
-    await asyncio.gather(*(parts.log.append(REPORTED.name, p, some) for p, some in entries.items() if some))
+    def _now(self) -> Now:
+        return Now(self._plan.total, self._plan.answers, self._sent, self._decided, self._p99_ms)
 
 
 async def _ends(bootstrap: str, topic: str) -> int:

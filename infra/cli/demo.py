@@ -1,28 +1,19 @@
 """`floodway demo`: the whole of it, on real orders, in a minute."""
 
 import asyncio
-import contextlib
-import os
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-
-from infra.cli.context import connected, out, people, print_json, print_table
-from infra.embedded import Stack
-from infra.workers import Supervisor
-from streams.errors import Refused, Unavailable
-from streams.settings import PREFIX, Settings, load
+from infra.cli.context import connected, out, print_json, print_table
+from infra.cli.rehearsal import LIFECYCLE_WORKERS, joined, progress, servers, supervised
+from streams.errors import Refused
+from streams.settings import Settings
 
 if TYPE_CHECKING:
-    from loadtest.surge import Show, SurgeReport
-
-LIFECYCLE_WORKERS = 1
-JOIN_TIMEOUT_S = 60.0
+    from loadtest.outcome import SurgeReport
 
 
 def demo(
@@ -62,19 +53,8 @@ def demo(
         raise Refused(f"--orders {orders}: a surge needs at least 1000.")
     if rate <= 0 or workers < 1:
         raise Refused(f"--rate {rate:g} and --workers {workers} must be above 0.")
-    with _servers(data_dir) as settings:
+    with servers(data_dir) as (settings, _):
         return asyncio.run(_demo(settings, orders, rate, workers, seed, json=json, log_dir=data_dir / "logs"))
-
-
-@contextlib.contextmanager
-def _servers(data_dir: Path) -> Iterator[Settings]:
-    """The user's own servers when the environment names them, else an embedded stack for the time of the demo."""
-    if PREFIX + "KAFKA_BOOTSTRAP" in os.environ:
-        yield load()
-        return
-    people.print("Starting Kafka, Redis, Postgres and its replica …")
-    with Stack.start(data_dir, fresh=True) as stack:
-        yield load(os.environ | stack.addresses.environment())
 
 
 async def _demo(
@@ -82,81 +62,38 @@ async def _demo(
 ) -> int:
     from agents.bootstrap import prepare  # noqa: PLC0415 - faust and friends take a second to import
     from loadtest import surge  # noqa: PLC0415
-    from loadtest.plan import make_plan  # noqa: PLC0415
+    from loadtest.aftermath import aftermath  # noqa: PLC0415
+    from loadtest.mixes import make_plan  # noqa: PLC0415
 
     began = monotonic()
     # Long enough to be paid after the surge, short enough that nobody waits for the unpaid.
     settings = replace(settings, hold_ttl_s=orders / 5_000 + 10, log_level="WARNING")
     await prepare(settings)
-    supervisor = Supervisor(
-        settings, {"intake": workers, "lifecycle": LIFECYCLE_WORKERS}, say=people.print, log_dir=log_dir
-    )
-    supervisor.start()
-    keeper = asyncio.create_task(_keep(supervisor))
-    try:
+    roles = {"intake": workers, "lifecycle": LIFECYCLE_WORKERS}
+    async with supervised(settings, roles, log_dir) as supervisor:
         run = surge.run_name()
-        with _progress() as show:
+        with progress() as show:
             show("reading baskets", 0, 0)
             plan = await asyncio.to_thread(partial(make_plan, orders, settings.topic_partitions, seed=seed, run=run))
             show("reading baskets", orders, orders)
+
+            def tell(now: surge.Now) -> None:
+                show("submitted", now.sent, now.total)
+                show("decided", now.decided, now.answers)
+
             async with connected(settings) as parts:
-                await surge.provide(parts, plan, run=run, lasts_s=3_600, show=show)
-                await _joined(supervisor, show)
-                report, accepted = await surge.surge(parts, plan, rate_per_s=rate, show=show)
+                await surge.provide(parts, plan, lasts_s=3_600, show=show)
+                await joined(supervisor, show)
+                report, accepted = await surge.surge(parts, plan, rate_per_s=rate, tell=tell, keep_ids=True)
                 timeout_s = settings.hold_ttl_s + 60 + len(accepted) / 1_000
-                report.after = await surge.aftermath(parts, accepted, timeout_s=timeout_s, show=show)
+                report.after = await aftermath(parts, accepted, timeout_s=timeout_s, show=show)
                 if sum(report.after.values()) != len(accepted):
                     report.unexpected.append(f"{sum(report.after.values())} of {len(accepted)} orders came to an end")
                 report.books = await surge.balance(parts, show)
-    finally:
-        keeper.cancel()
-        supervisor.stop()
     _show(report, rate, monotonic() - began, log_dir)
     if json:
         print_json(report.as_dict())
-    return 0 if report.passed else 1
-
-
-async def _keep(supervisor: Supervisor) -> None:
-    while True:
-        supervisor.look()
-        await asyncio.sleep(0.2)
-
-
-async def _joined(supervisor: Supervisor, show: "Show") -> None:
-    deadline = monotonic() + JOIN_TIMEOUT_S
-    while supervisor.ready() < len(supervisor):
-        if monotonic() > deadline:
-            raise Unavailable(f"Workers did not get partitions within {JOIN_TIMEOUT_S:g} s; see their logs.")
-        show("workers joining", supervisor.ready(), len(supervisor))
-        await asyncio.sleep(0.1)
-    show("workers joining", len(supervisor), len(supervisor))
-
-
-@contextlib.contextmanager
-def _progress() -> "Iterator[Show]":
-    """Bars by what is going on, on the standard error stream."""
-    bars: dict[str, TaskID] = {}
-    columns = (
-        TextColumn("{task.description:<28}"),
-        BarColumn(bar_width=12),
-        TextColumn("{task.fields[done]:>17}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, TextColumn("{task.fields[rate]}"), console=people) as progress:
-        began: dict[str, float] = {}
-
-        def show(what: str, done: int, of: int) -> None:
-            what, _, detail = what.partition(": ")
-            if what not in bars:
-                bars[what] = progress.add_task(what, total=None, rate="", done="")
-                began[what] = monotonic()
-            seconds = max(0.001, monotonic() - began[what])
-            rate = detail or (f"{done / seconds:,.0f}/s" if done > 1_000 else "")
-            counted = f"{done:,}/{of:,}" if of else ""
-            progress.update(bars[what], completed=done, total=of or None, rate=rate, done=counted)
-
-        yield show
+    return 0 if report.came_as_planned else 1
 
 
 def _show(report: "SurgeReport", rate: float, seconds: float, log_dir: Path) -> None:
@@ -180,7 +117,7 @@ def _show(report: "SurgeReport", rate: float, seconds: float, log_dir: Path) -> 
         out.print(f"{fault}: {', '.join(examples)}")
     for line in report.unexpected:
         out.print(f"not as planned: {line}", style="bold red")
-    if report.passed:
+    if report.came_as_planned:
         out.print(f"The books balance. {seconds:.0f} s in all.", style="bold green")
     else:
         out.print(f"The demo failed. Logs are in {log_dir}.", style="bold red")

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from loadtest.generator import GeneratorReport
-from loadtest.plan import Kind, make_plan
-from loadtest.surge import SurgeReport
+from loadtest.mixes import make_plan
+from loadtest.outcome import SurgeReport
+from loadtest.plan import Kind
 from streams.audit import AuditReport
 
 ORDERS = 5_000
