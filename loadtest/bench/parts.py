@@ -188,7 +188,7 @@ class Books(_Quiet):
                 await stages.persist(batch)
 
         sample = await self._rig.timed(orders, work)
-        assert sum(len(batch.answers) for batch in batches) == orders
+        assert sum(len(batch.decisions) for batch in batches) == orders
         return sample
 
 

@@ -11,7 +11,8 @@ from typing import NamedTuple, cast
 from loadtest.bench.orders import Order
 from streams.chunks import Chunk
 from streams.clock import SystemClock
-from streams.core.books import Booking, Persisted, StoredDecision, SubmissionKey
+from streams.core.books import Booking, Persisted, StoredDecision
+from streams.core.identity import SubmissionKey
 from streams.core.stock import Code, Reservation, Verdict
 from streams.guard import StockGuard
 from streams.intake.announce import announce

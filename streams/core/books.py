@@ -6,32 +6,29 @@ from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
+from streams.core.identity import SubmissionKey
+from streams.core.intent import Intent
 from streams.core.stock import Promotion
-from streams.messages import Outcome, Reason, Submission
-
-SubmissionKey = tuple[str, str]
-"""Channel and submission id."""
+from streams.messages import Outcome, Reason
 
 
 class Booking(NamedTuple):
-    """One decision to be written, with the submission it answers and where that was read.
+    """One decision to be written, with the submission it answers.
 
-    `quantities` has each SKU once. `pool`, `held_until` and `quantities` matter for accepted ones only.
+    `order_id` is that of the key's first decision, the intent's own but for a repeat. Times are milliseconds since
+    1970; `held_until_ms` is 0 unless accepted, which it is without a `reason`.
     """
 
-    submission: Submission
-    fingerprint: bytes
+    intent: Intent
     order_id: UUID
-    outcome: Outcome
     reason: Reason | None
-    decided_at: datetime
-    held_until: datetime | None
-    pool: str
-    quantities: tuple[tuple[str, int], ...]
-    total: int
-    trace_id: str
-    partition: int
-    offset: int
+    decided_at_ms: int
+    held_until_ms: int
+
+    @property
+    def key(self) -> SubmissionKey:
+        """The idempotency key."""
+        return self.intent.submission_key
 
 
 class StoredDecision(NamedTuple):

@@ -6,13 +6,17 @@ The stock decides, the ledger remembers. Where both remember and differ, the led
 from typing import NamedTuple
 from uuid import UUID
 
+from msgspec.structs import replace
+
 from streams.core.books import Booking, Conflict, StoredDecision
 from streams.core.intent import Intent
 from streams.core.stock import Code, Verdict
 from streams.instants import to_datetime, to_ms
 from streams.messages import DecidedLine, Decision, Outcome, Reason
+from streams.uuids import uuid_of
 
-REASONS = {
+REASON_OF = {
+    Code.ACCEPTED: None,
     Code.OUT_OF_STOCK: Reason.OUT_OF_STOCK,
     Code.UNKNOWN_SKU: Reason.UNKNOWN_SKU,
     Code.UNKNOWN_PROMOTION: Reason.UNKNOWN_PROMOTION,
@@ -21,7 +25,7 @@ REASONS = {
     Code.NOT_IN_PROMOTION: Reason.NOT_IN_PROMOTION,
     Code.BUYER_LIMIT: Reason.BUYER_LIMIT,
 }
-assert {*REASONS, Code.ACCEPTED} == set(Code), "each refusal of the stock has a reason to announce"
+assert REASON_OF.keys() == set(Code), "each refusal of the stock has a reason to announce"
 
 
 class Answer(NamedTuple):
@@ -37,22 +41,8 @@ class Answer(NamedTuple):
 
 def booking(intent: Intent, verdict: Verdict) -> Booking:
     """The ledger's entry for a verdict: the submission in hand has the body that the verdict was made on."""
-    accepted = verdict.code is Code.ACCEPTED
-    return Booking(  # by position: twice as fast as by name, and this is once an order
-        intent.submission,
-        intent.fingerprint,
-        _uuid_of(intent, verdict),
-        Outcome.ACCEPTED if accepted else Outcome.REJECTED,
-        None if accepted else REASONS[verdict.code],
-        to_datetime(verdict.decided_at_ms),
-        to_datetime(verdict.held_until_ms) if accepted else None,
-        intent.pool,
-        intent.quantities,
-        intent.total,
-        intent.trace_id,
-        intent.partition,
-        intent.offset,
-    )
+    code, _, _, _, decided_at_ms, held_until_ms = verdict
+    return Booking(intent, _uuid_of(intent, verdict), REASON_OF[code], decided_at_ms, held_until_ms)
 
 
 def answer(
@@ -67,7 +57,8 @@ def answer(
     if stored is None:
         if verdict.conflict:
             return _conflict(intent, _uuid_of(intent, verdict), now_ms, token)
-        return Answer(_from_verdict(intent, verdict, repeats, token=token))
+        first = first_answer(intent, verdict, token=token)
+        return Answer(first if repeats is None else replace(first, trace_id=repeats.trace_id, replay=True))
     surplus = None
     if verdict.code is Code.ACCEPTED and not verdict.conflict and not _same_instance(verdict, stored):
         surplus = verdict.order_id
@@ -84,25 +75,27 @@ def _same_instance(verdict: Verdict, stored: StoredDecision) -> bool:
     return verdict.order_id == stored.order_id.bytes and verdict.decided_at_ms == to_ms(stored.decided_at)
 
 
-def _from_verdict(intent: Intent, verdict: Verdict, repeats: Intent | None, *, token: str) -> Decision:
+def first_answer(intent: Intent, verdict: Verdict, *, token: str) -> Decision:
+    """The decision to announce for the first submission of its key, just written to the ledger. Most answers are."""
     s = intent.submission
-    accepted = verdict.code is Code.ACCEPTED
-    return Decision(
-        order_id=_uuid_of(intent, verdict),
-        submission_id=s.submission_id,
-        channel=s.channel,
-        outcome=Outcome.ACCEPTED if accepted else Outcome.REJECTED,
-        decided_at=to_datetime(verdict.decided_at_ms),
-        submitted_at=s.submitted_at,
-        trace_id=intent.trace_id if repeats is None else repeats.trace_id,
-        currency=s.currency,
-        total=intent.total,
-        reason=None if accepted else REASONS[verdict.code],
-        replay=repeats is not None,
-        lines=_lines(intent) if accepted else (),
-        held_until=to_datetime(verdict.held_until_ms) if accepted else None,
-        promotion_id=s.promotion_id,
-        read_token=token,
+    code, _, _, _, decided_at_ms, held_until_ms = verdict
+    accepted = code is Code.ACCEPTED
+    return Decision(  # by position: twice as fast as by name, and this is once an order
+        _uuid_of(intent, verdict),
+        s.submission_id,
+        s.channel,
+        Outcome.ACCEPTED if accepted else Outcome.REJECTED,
+        to_datetime(decided_at_ms),
+        s.submitted_at,
+        intent.trace_id,
+        s.currency,
+        intent.total,
+        REASON_OF[code],
+        False,
+        _lines(intent) if accepted else (),
+        to_datetime(held_until_ms) if accepted else None,
+        s.promotion_id,
+        token,
     )
 
 
@@ -149,10 +142,12 @@ def _conflict(intent: Intent, order_id: UUID, now_ms: int, token: str) -> Answer
 
 
 def _lines(intent: Intent) -> tuple[DecidedLine, ...]:
-    pool = intent.pool
-    return tuple([DecidedLine(sku, pool, qty) for sku, qty in intent.quantities])
+    pool, quantities = intent.pool, intent.reservation.quantities
+    if len(quantities) == 1:
+        return (DecidedLine(quantities[0][0], pool, quantities[0][1]),)
+    return tuple([DecidedLine(sku, pool, qty) for sku, qty in quantities])
 
 
 def _uuid_of(intent: Intent, verdict: Verdict) -> UUID:
     """The verdict's order id; the common case reuses the object that the intent made."""
-    return intent.order_id if verdict.order_id == intent.order_id_bytes else UUID(bytes=verdict.order_id)
+    return intent.order_id if verdict.order_id == intent.reservation.order_id else uuid_of(verdict.order_id)

@@ -2,13 +2,19 @@
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
+from streams.core.texts import WrongText, wrong_text_of_report, wrong_text_of_submission
 from streams.messages import MAX_MESSAGE_BYTES, Report, Submission
 
 T = TypeVar("T", Submission, Report)
+
+_WRONG_TEXT: dict[type[Any], Callable[[Any], WrongText | None]] = {
+    Submission: wrong_text_of_submission,
+    Report: wrong_text_of_report,
+}
 
 _PATH = re.compile(r" - at `(\$[^`]*)`$")
 _MISSING = re.compile(r"missing required field `([^`]*)`")
@@ -22,7 +28,6 @@ _FIXES = (
     ("missing required field", "add the field"),
     ("timezone component", "append the offset from UTC, as in 2026-11-11T00:00:00+08:00"),
     ("RFC3339", "write the time as in 2026-11-11T00:00:00+08:00"),
-    ("matching regex", "use only the characters the schema allows"),
     ("`null`", "give the field a value, or leave it out where the schema allows that"),
     ("Expected `int`", "send a whole number within the schema's bounds, without quotes"),
     ("Expected `str`", "send a text within the schema's length"),
@@ -46,6 +51,7 @@ class MessageDecoder(Generic[T]):
 
     def __init__(self, kind: type[T]) -> None:
         self._decode: Callable[[bytes], T] = msgspec.json.Decoder(kind).decode
+        self._wrong_text = _WRONG_TEXT[kind]
 
     def decode(self, value: bytes | None) -> T | Undecodable:
         """The message, or why the bytes are none. Never raises, whatever the bytes."""
@@ -56,13 +62,22 @@ class MessageDecoder(Generic[T]):
                 "too_large", f"{len(value)} bytes", fix=f"send no more than {MAX_MESSAGE_BYTES} bytes a message"
             )
         try:
-            return self._decode(value)
+            found = self._decode(value)
+            wrong = self._wrong_text(found)
         except msgspec.ValidationError as error:
             return _explain(str(error))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return Undecodable("not_json", str(error) or type(error).__name__, fix="send one JSON object in UTF-8")
         except Exception as error:
             return Undecodable("undecodable", f"{type(error).__name__}: {error}")
+        if wrong is None:
+            return found
+        return Undecodable(
+            "invalid_field",
+            f"Expected `str` matching ^{wrong.pattern}$",
+            wrong.field,
+            "use only the characters the schema allows",
+        )
 
 
 def instant_out_of_range(timestamp_s: float, field: str) -> Undecodable | None:

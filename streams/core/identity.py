@@ -6,9 +6,17 @@ from uuid import UUID
 import msgspec
 
 from streams.messages import Submission
+from streams.uuids import uuid_of
+
+SubmissionKey = tuple[str, str]
+"""Channel and submission id."""
 
 KEY_BYTES = 16
 FINGERPRINT_BYTES = 8
+
+_VERSION_7 = 7 << 76 | 2 << 62
+"""Version and variant, in their places."""
+_KEPT = (1 << 80) - 1 & ~(15 << 76 | 3 << 62)
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -24,10 +32,8 @@ def order_id(key: bytes, submitted_at_ms: int) -> UUID:
     A function of the first submission alone: a redelivery makes the same id, and ids rise with time, which keeps the
     ledger's index warm. `submitted_at_ms` is milliseconds since 1970, under 2**48.
     """
-    tail = int.from_bytes(key[:10])
-    rand_a = tail >> 68
-    rand_b = tail & ((1 << 62) - 1)
-    return UUID(int=(submitted_at_ms << 80) | (0x7 << 76) | (rand_a << 64) | (0b10 << 62) | rand_b)
+    tail = int.from_bytes(key[:10]) & _KEPT
+    return uuid_of((submitted_at_ms << 80 | tail | _VERSION_7).to_bytes(16))
 
 
 def fingerprint(submission: Submission) -> bytes:

@@ -16,6 +16,11 @@ def promo_pool(promotion_id: str) -> str:
     return f"promo:{promotion_id}"
 
 
+def pool_of(promotion_id: str | None) -> str:
+    """The only pool that an order under this promotion, or under none, may draw from."""
+    return MAIN if promotion_id is None else promo_pool(promotion_id)
+
+
 def added_up(items: Iterable[tuple[str, int]]) -> dict[str, int]:
     """Units by SKU, in the order of first mention; a SKU that comes several times is added up."""
     units: dict[str, int] = {}

@@ -24,8 +24,7 @@ async def announce(batch: Batch, log: Log, clock: Clock, *, max_delay_s: float) 
     """
     now_ms = clock.now_ms()
     entries: dict[tuple[str, int], list[Entry]] = defaultdict(list)
-    for intent, found in zip(batch.intents, batch.answers, strict=True):
-        decision = found.decision
+    for intent, decision in zip(batch.intents, batch.decisions, strict=True):
         key = str(decision.order_id).encode()
         entries[DECIDED.name, intent.partition].append(Entry(key, _encode(decision), now_ms))
     for dead in batch.dead:

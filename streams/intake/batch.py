@@ -3,21 +3,27 @@
 from dataclasses import dataclass, field
 
 from streams.chunks import Chunk
-from streams.core.decide import Answer
+from streams.core.books import Conflict
 from streams.core.intent import Intent
 from streams.core.stock import Verdict
 from streams.dead_letters import Dead
+from streams.messages import Decision
 
 
 @dataclass(slots=True)
 class Batch:
-    """Chunks that share round trips. `verdicts` and `answers` run parallel to `intents` once their stage is past."""
+    """Chunks that share round trips. `verdicts` and `decisions` run parallel to `intents` once their stage is past.
+
+    `give_back` has the order ids of holds that must be released, because the ledger knew an earlier decision.
+    """
 
     chunks: list[Chunk]
     intents: list[Intent]
     dead: list[Dead]
     verdicts: list[Verdict] = field(default_factory=list)
-    answers: list[Answer] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+    give_back: list[bytes] = field(default_factory=list)
+    conflicts: list[Conflict] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.intents) + len(self.dead)

@@ -1,8 +1,9 @@
 """Stage three: decisions become durable, one transaction a batch; what the ledger knew before wins."""
 
 from streams.clock import Clock
-from streams.core.books import StoredDecision, SubmissionKey
-from streams.core.decide import answer, booking
+from streams.core.books import StoredDecision
+from streams.core.decide import answer, booking, first_answer
+from streams.core.identity import SubmissionKey
 from streams.guard import StockGuard
 from streams.intake.batch import Batch
 from streams.retry import until_available
@@ -21,24 +22,21 @@ async def persist(
     bookings = [booking(batch.intents[i], batch.verdicts[i]) for i in owners.values()]
     persisted = await until_available("persist", lambda: ledger.persist(bookings), max_delay_s=max_delay_s)
     stored.update(persisted.stored)
-
-    now_ms = clock.now_ms()
-    for i, (intent, verdict) in enumerate(zip(batch.intents, batch.verdicts, strict=True)):
-        key = intent.submission_key
-        owner = owners.get(key, i)
-        repeats = None if owner == i else batch.intents[owner]
-        found = answer(intent, verdict, stored.get(key), repeats=repeats, token=persisted.token, now_ms=now_ms)
-        batch.answers.append(found)
-    await _give_back(batch, stock, guard)
-    conflicts = [a.conflict for a in batch.answers if a.conflict is not None]
-    if conflicts:
-        await until_available("conflicts", lambda: ledger.record_conflicts(conflicts), max_delay_s=max_delay_s)
+    _answer(batch, owners, stored, token=persisted.token, now_ms=clock.now_ms())
+    if batch.give_back:
+        await _give_back(batch.give_back, stock, guard)
+    if batch.conflicts:
+        await until_available("conflicts", lambda: ledger.record_conflicts(batch.conflicts), max_delay_s=max_delay_s)
 
 
 async def _known(batch: Batch, ledger: Ledger, max_delay_s: float) -> dict[SubmissionKey, StoredDecision]:
     """What the ledger says of keys that Redis remembers. A verdict that is new needs no look-up: COPY tells."""
-    fresh = {i.submission_key for i, v in zip(batch.intents, batch.verdicts, strict=True) if not v.replay}
-    keys = {i.submission_key for i, v in zip(batch.intents, batch.verdicts, strict=True) if v.replay} - fresh
+    replays = {i.submission_key for i, v in zip(batch.intents, batch.verdicts, strict=True) if v.replay}
+    if not replays:
+        return {}
+    keys = replays.difference(
+        i.submission_key for i, v in zip(batch.intents, batch.verdicts, strict=True) if not v.replay
+    )
     if not keys:
         return {}
     return await until_available("lookup", lambda: ledger.lookup(list(keys)), max_delay_s=max_delay_s)
@@ -52,14 +50,36 @@ def _owners(batch: Batch, stored: dict[SubmissionKey, StoredDecision]) -> dict[S
     owners: dict[SubmissionKey, int] = {}
     for i, (intent, verdict) in enumerate(zip(batch.intents, batch.verdicts, strict=True)):
         key = intent.submission_key
-        if not verdict.conflict and key not in stored and (not verdict.replay or key not in owners):
+        if not verdict.replay or (not verdict.conflict and key not in stored and key not in owners):
             owners[key] = i
     return owners
 
 
-async def _give_back(batch: Batch, stock: Stock, guard: StockGuard) -> None:
-    surplus = [a.give_back for a in batch.answers if a.give_back is not None]
-    if surplus:
-        await guard.call("give back", lambda epoch: stock.release(epoch, surplus))
-        # Had its time been up meanwhile, the keeper would wait for ever to see this hold in the ledger.
-        await guard.call("give back", lambda epoch: stock.settle(epoch, surplus))
+def _answer(
+    batch: Batch,
+    owners: dict[SubmissionKey, int],
+    stored: dict[SubmissionKey, StoredDecision],
+    *,
+    token: str,
+    now_ms: int,
+) -> None:
+    for i, (intent, verdict) in enumerate(zip(batch.intents, batch.verdicts, strict=True)):
+        key = intent.submission_key
+        owner = owners.get(key, i)
+        before = stored.get(key)
+        if owner == i and before is None and not verdict.conflict:
+            batch.decisions.append(first_answer(intent, verdict, token=token))
+            continue
+        repeats = None if owner == i else batch.intents[owner]
+        found = answer(intent, verdict, before, repeats=repeats, token=token, now_ms=now_ms)
+        batch.decisions.append(found.decision)
+        if found.give_back is not None:
+            batch.give_back.append(found.give_back)
+        if found.conflict is not None:
+            batch.conflicts.append(found.conflict)
+
+
+async def _give_back(surplus: list[bytes], stock: Stock, guard: StockGuard) -> None:
+    await guard.call("give back", lambda epoch: stock.release(epoch, surplus))
+    # Had its time been up meanwhile, the keeper would wait for ever to see this hold in the ledger.
+    await guard.call("give back", lambda epoch: stock.settle(epoch, surplus))

@@ -10,7 +10,7 @@ async def reserve(batch: Batch, stock: Stock, guard: StockGuard, clock: Clock, *
     """Fill in the verdicts. A second try meets the first one's memory and gets the same verdicts."""
     if not batch.intents:
         return
-    reservations = [intent.reservation() for intent in batch.intents]
+    reservations = [intent.reservation for intent in batch.intents]
     hold_ttl_ms = int(hold_ttl_s * 1000)
 
     async def call(epoch: int) -> None:

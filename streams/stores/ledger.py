@@ -24,8 +24,8 @@ from streams.core.books import (
     Step,
     StepResult,
     StoredDecision,
-    SubmissionKey,
 )
+from streams.core.identity import SubmissionKey
 
 MAX_BATCH = 5_000
 """Bookings, keys, orders or steps in one call; what a transaction may hold and a worker has to repeat is bounded."""

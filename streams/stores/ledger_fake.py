@@ -19,9 +19,10 @@ from streams.core.books import (
     Step,
     StepResult,
     StoredDecision,
-    SubmissionKey,
 )
+from streams.core.identity import SubmissionKey
 from streams.core.stock import added_up
+from streams.instants import to_datetime
 from streams.messages import Outcome
 from streams.stores.ledger import Ledger
 from streams.stores.ledger_rules import (
@@ -32,7 +33,6 @@ from streams.stores.ledger_rules import (
     check_same_movements,
     check_token,
     judge,
-    key_of,
     overtaken_by,
     step_key,
 )
@@ -73,31 +73,31 @@ class FakeLedger(Ledger):
     async def persist(self, batch: Sequence[Booking]) -> Persisted:
         """See `Ledger`."""
         check_batch(len(batch), "bookings")
-        keys = [key_of(booking) for booking in batch]
+        keys = [booking.key for booking in batch]
         assert len(set(keys)) == len(keys), "a key stands twice in one batch"
         stored = await self.lookup(keys)
-        new = [booking for booking in batch if key_of(booking) not in stored]
+        new = [booking for booking in batch if booking.key not in stored]
         for booking in new:
-            if booking.outcome is Outcome.ACCEPTED:
+            assert booking.order_id not in self.by_order_id, f"two keys share an order id: {booking.order_id}"
+            if booking.reason is None:
                 assert_adds_up(booking)
-                assert booking.order_id not in self.accepted, f"two keys share an order id: {booking.order_id}"
         for booking in new:
             self._book(booking)
         return Persisted(self._token(), stored)
 
     def _book(self, booking: Booking) -> None:
-        key, accepted = key_of(booking), booking.outcome is Outcome.ACCEPTED
-        assert accepted == (booking.reason is None), f"outcome and reason are at odds: {booking}"
+        intent, key, accepted = booking.intent, booking.key, booking.reason is None
+        assert accepted == bool(booking.held_until_ms), f"an accepted order is held until some time: {booking}"
         self.decisions[key] = StoredDecision(
             order_id=booking.order_id,
-            fingerprint=booking.fingerprint,
-            outcome=booking.outcome,
+            fingerprint=intent.fingerprint,
+            outcome=Outcome.ACCEPTED if accepted else Outcome.REJECTED,
             reason=booking.reason,
-            decided_at=booking.decided_at,
-            held_until=booking.held_until if accepted else None,
-            trace_id=booking.trace_id if accepted else None,
-            partition=booking.partition,
-            offset=booking.offset,
+            decided_at=to_datetime(booking.decided_at_ms),
+            held_until=to_datetime(booking.held_until_ms) if accepted else None,
+            trace_id=intent.trace_id,
+            partition=intent.partition,
+            offset=intent.offset,
         )
         self.by_order_id[booking.order_id] = key
         if accepted:
@@ -205,8 +205,8 @@ def _movement_key(movement: Movement) -> _MovementKey:
 
 
 def _order(booking: Booking) -> OrderRecord:
-    submission = booking.submission
-    assert booking.held_until is not None, f"an accepted order is held until some time: {booking}"
+    intent, submission = booking.intent, booking.intent.submission
+    decided_at = to_datetime(booking.decided_at_ms)
     return OrderRecord(
         order_id=booking.order_id,
         channel=submission.channel,
@@ -214,14 +214,14 @@ def _order(booking: Booking) -> OrderRecord:
         buyer_id=submission.buyer_id,
         channel_order_no=submission.channel_order_no,
         currency=submission.currency,
-        total=booking.total,
+        total=intent.total,
         promotion_id=submission.promotion_id,
-        pool=booking.pool,
+        pool=intent.pool,
         state=State.HELD,
         submitted_at=submission.submitted_at,
-        decided_at=booking.decided_at,
-        held_until=booking.held_until,
-        changed_at=booking.decided_at,
-        trace_id=booking.trace_id,
+        decided_at=decided_at,
+        held_until=to_datetime(booking.held_until_ms),
+        changed_at=decided_at,
+        trace_id=intent.trace_id,
         quantities=tuple(added_up((line.sku, line.qty) for line in submission.lines).items()),
     )

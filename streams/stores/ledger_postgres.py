@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING, Self
 from uuid import UUID
 
@@ -20,8 +21,8 @@ from streams.core.books import (
     Step,
     StepResult,
     StoredDecision,
-    SubmissionKey,
 )
+from streams.core.identity import SubmissionKey
 from streams.errors import LedgerUnavailable
 from streams.stores import ledger_rows as rows
 from streams.stores import ledger_statements as statements
@@ -35,7 +36,6 @@ from streams.stores.ledger_rules import (
     check_movements,
     check_same_movements,
     check_token,
-    key_of,
     overtaken_by,
 )
 
@@ -47,6 +47,9 @@ PERSIST_TRIES = 5
 AUDIT_TIMEOUT_S = 900
 """Adding up all movements may take longer than any other statement."""
 BALANCES_AHEAD = 1_000
+ORDER_ID_CONSTRAINT = "decisions_order_id_key"
+
+_key_of = attrgetter("intent.submission_key")
 
 
 class PostgresLedger(Ledger):
@@ -107,10 +110,9 @@ class PostgresLedger(Ledger):
     async def persist(self, batch: Sequence[Booking]) -> Persisted:
         """See `Ledger`. Writes first and asks only when a key was known: repeats that get here are rare."""
         check_batch(len(batch), "bookings")
-        keys = {key_of(booking) for booking in batch}
-        assert len(keys) == len(batch), "a key stands twice in one batch"
         # One order of keys for all: two workers with the same submissions wait for each other instead of deadlocking.
-        rest = sorted(batch, key=key_of)
+        rest = sorted(batch, key=_key_of)
+        assert len({booking.key for booking in batch}) == len(batch), "a key stands twice in one batch"
         stored: dict[SubmissionKey, StoredDecision] = {}
         with outages():
             async with self._connection() as connection:
@@ -119,11 +121,13 @@ class PostgresLedger(Ledger):
                         await statements.copy_batch(connection, rest)
                         return Persisted(await statements.token(connection), stored)
                     except asyncpg.UniqueViolationError as violation:
-                        # Decisions are written first, so any other table can only collide under another key.
-                        if violation.table_name != "decisions":
-                            raise AssertionError(f"two keys share an order id: {violation}") from violation
-                    stored |= await statements.find_stored(connection, [key_of(booking) for booking in rest])
-                    rest = [booking for booking in rest if key_of(booking) not in stored]
+                        taken = violation
+                    known = await statements.find_stored(connection, [booking.key for booking in rest])
+                    # Nobody else wrote these keys meanwhile, so it is another key that has one of the order ids.
+                    if not known and taken.constraint_name == ORDER_ID_CONSTRAINT:
+                        raise AssertionError(f"two keys share an order id: {taken}") from taken
+                    stored |= known
+                    rest = [booking for booking in rest if booking.key not in stored]
         raise LedgerUnavailable(f"Other workers kept writing the same keys, {PERSIST_TRIES} times over; try again.")
 
     async def lookup(self, keys: Sequence[SubmissionKey]) -> dict[SubmissionKey, StoredDecision]:

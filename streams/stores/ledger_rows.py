@@ -1,19 +1,17 @@
 """Values of the books as rows of the ledger's tables, and back.
 
-Batches are built for binary COPY: tuples in the order of the column lists here. Times are handed over as the integers
-that Postgres keeps (microseconds since 2000), because asyncpg's own conversion of a datetime costs as much as the
-rest of a row.
+Bookings have a module of their own, `ledger_copy`. The rest goes by asyncpg's COPY: tuples in the order of the column
+lists here.
 """
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import asyncpg
 import msgspec
 
 from streams.core.books import (
-    Booking,
     Movement,
     OrderRecord,
     PromotionRecord,
@@ -22,20 +20,13 @@ from streams.core.books import (
     Step,
     StepResult,
     StoredDecision,
-    SubmissionKey,
 )
+from streams.core.identity import SubmissionKey
 from streams.core.stock import Promotion, added_up
-from streams.messages import Outcome
-from streams.stores.ledger_codes import ACTIONS, STATE_OF, STATES, VERDICTS, outcome_of
-from streams.stores.ledger_rules import assert_adds_up
+from streams.stores.ledger_codes import ACTIONS, STATE_OF, STATES, outcome_of
 
 Row = tuple[Any, ...]
 
-DECISIONS = ("decided_at", "log_offset", "log_partition", "verdict", "order_id", "fingerprint", "channel",
-             "submission_id")  # fmt: skip
-ORDERS = ("decided_at", "submitted_at", "held_until", "total", "order_id", "channel", "submission_id",
-          "buyer_id", "currency", "pool", "trace_id", "promotion_id", "channel_order_no", "ship_to")  # fmt: skip
-LINES = ("unit_price", "qty", "line_no", "order_id", "sku", "pool")
 STEPS = ("at", "occurred_at", "state", "order_id", "source", "event_id", "kind", "note")
 MOVEMENTS = ("order_id", "action", "sku", "pool", "free", "held", "sold", "at")
 
@@ -59,49 +50,6 @@ def encode_timestamp(value: datetime | int) -> tuple[int]:
 def decode_timestamp(value: tuple[int]) -> datetime:
     """What asyncpg returns for a timestamptz: an aware datetime in UTC."""
     return _PG_EPOCH + timedelta(microseconds=value[0])
-
-
-class Batch(NamedTuple):
-    """The rows of a batch of bookings, table by table."""
-
-    decisions: list[Row]
-    orders: list[Row]
-    lines: list[Row]
-
-
-def batch_rows(batch: Iterable[Booking]) -> Batch:
-    """Rows for COPY. An accepted booking whose quantities are not its submission's lines added up is an assert."""
-    rows = Batch([], [], [])
-    add_decision, add_order, add_line = rows.decisions.append, rows.orders.append, rows.lines.append
-    # A batch is decided in a few calls, so its times repeat; converting each once is most of what there is to save.
-    converted: dict[datetime, int] = {}
-    for booking in batch:
-        submission, moment, order_id = booking.submission, booking.decided_at, booking.order_id
-        decided_at = converted.get(moment)
-        if decided_at is None:
-            decided_at = converted[moment] = micros(moment)
-        verdict = VERDICTS[booking.reason]
-        add_decision((decided_at, booking.offset, booking.partition, verdict, order_id, booking.fingerprint,
-                      submission.channel, submission.submission_id))  # fmt: skip
-        if booking.outcome is not Outcome.ACCEPTED:
-            assert verdict, f"a rejection without a reason: {booking}"
-            continue
-        until = booking.held_until
-        assert until is not None, f"an accepted order is held until some time: {booking}"
-        assert not verdict, f"an accepted order with a reason: {booking}"
-        held_until = converted.get(until)
-        if held_until is None:
-            held_until = converted[until] = micros(until)
-        ship_to = submission.ship_to
-        pool, lines = booking.pool, submission.lines
-        add_order((decided_at, micros(submission.submitted_at), held_until, booking.total, order_id,
-                   submission.channel, submission.submission_id, submission.buyer_id, submission.currency, pool,
-                   booking.trace_id, submission.promotion_id, submission.channel_order_no,
-                   None if ship_to is None else _encode_json(ship_to).decode()))  # fmt: skip
-        assert_adds_up(booking)
-        for line_no, line in enumerate(lines):
-            add_line((line.unit_price, line.qty, line_no, order_id, line.sku, pool))
-    return rows
 
 
 def step_row(step: Step, result: StepResult) -> Row:
@@ -148,7 +96,7 @@ def stored_decision(row: asyncpg.Record) -> tuple[SubmissionKey, StoredDecision]
         reason=reason,
         decided_at=row["decided_at"],
         held_until=row["held_until"],
-        trace_id=row["trace_id"],
+        trace_id=row["trace_id"] or row["order_id"].hex,
         partition=row["log_partition"],
         offset=row["log_offset"],
     )
@@ -172,7 +120,7 @@ def order_record(row: asyncpg.Record) -> OrderRecord:
         held_until=row["held_until"],
         changed_at=row["changed_at"] or row["decided_at"],
         trace_id=row["trace_id"],
-        quantities=tuple(added_up(zip(row["skus"], row["quantities"], strict=True)).items()),
+        quantities=tuple(added_up(zip(row["skus"], row["qtys"], strict=True)).items()),
     )
 
 

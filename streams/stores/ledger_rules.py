@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from streams.core.books import Booking, Movement, PromotionState, State, Step, StepResult, SubmissionKey
+from streams.core.books import Booking, Movement, PromotionState, State, Step, StepResult
 from streams.core.stock import added_up
 from streams.errors import Refused
 from streams.stores.ledger import MAX_BATCH
@@ -94,17 +94,14 @@ def check_same_movements(movements: Sequence[Movement], booked: set[tuple[str, s
         raise Refused(f"{movements[0].ref} was booked with other units; give what is new a reference of its own.")
 
 
-def key_of(booking: Booking) -> SubmissionKey:
-    """A booking's idempotency key."""
-    return booking.submission.channel, booking.submission.submission_id
-
-
 def assert_adds_up(booking: Booking) -> None:
     """Assert that what the stock took is what the lines say: the ledger keeps the lines as the hold's entry."""
-    lines = [(line.sku, line.qty) for line in booking.submission.lines]
-    # Nearly every order names each SKU once, and then there is nothing to add up.
-    fits = booking.quantities == tuple(lines) or dict(booking.quantities) == added_up(lines)
-    assert fits, f"quantities {booking.quantities} are not the lines of {key_of(booking)}"
+    lines, quantities = booking.intent.submission.lines, booking.intent.reservation.quantities
+    if len(lines) == 1:
+        fits = quantities == ((lines[0].sku, lines[0].qty),)
+    else:
+        fits = dict(quantities) == added_up([(line.sku, line.qty) for line in lines])
+    assert fits, f"quantities {quantities} are not the lines of {booking.key}"
 
 
 def check_token(token: str | None) -> None:

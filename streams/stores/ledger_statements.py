@@ -1,13 +1,15 @@
 """What the ledger says to Postgres on a connection that is given, statement by statement."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from streams.core.books import Booking, Movement, OrderRecord, State, Step, StepResult, StoredDecision, SubmissionKey
+from streams.core.books import Booking, Movement, OrderRecord, State, Step, StepResult, StoredDecision
+from streams.core.identity import SubmissionKey
 from streams.stores import ledger_rows as rows
 from streams.stores.ledger_codes import STATE_OF
 from streams.stores.ledger_connections import SQL
+from streams.stores.ledger_copy import COLUMNS, copy_of
 from streams.stores.ledger_rules import StepKey, judge, step_key
 
 if TYPE_CHECKING:
@@ -23,15 +25,13 @@ async def token(connection: "Connection") -> str:
 
 
 async def copy_batch(connection: "Connection", batch: Sequence[Booking]) -> None:
-    """Write a batch in one transaction; a key known already is a `UniqueViolationError` on `decisions`."""
-    if not batch:
-        return
-    decisions, orders, lines = rows.batch_rows(batch)
-    async with connection.transaction():
-        await connection.copy_records_to_table("decisions", records=decisions, columns=rows.DECISIONS)
-        if orders:
-            await connection.copy_records_to_table("orders", records=orders, columns=rows.ORDERS)
-            await connection.copy_records_to_table("order_lines", records=lines, columns=rows.LINES)
+    """Write a batch, all or nothing; a key or order id known already is a `UniqueViolationError`."""
+    if batch:
+        await connection.copy_to_table("decisions", source=_once(copy_of(batch)), columns=COLUMNS, format="binary")
+
+
+async def _once(rows: bytes) -> AsyncIterator[bytes]:
+    yield rows
 
 
 async def find_stored(connection: "Connection", keys: Sequence[SubmissionKey]) -> dict[SubmissionKey, StoredDecision]:
@@ -51,11 +51,8 @@ async def find_decision(
 ) -> tuple[SubmissionKey, StoredDecision] | None:
     """A decision by key or order id."""
     if isinstance(key, UUID):
-        order = await connection.fetchrow(SQL["key_of_order"], key)
-        if order is None:
-            rejection = await connection.fetchrow(SQL["rejection_by_order_id"], key)
-            return None if rejection is None else rows.stored_decision(rejection)
-        key = (order["channel"], order["submission_id"])
+        row = await connection.fetchrow(SQL["decision_by_order_id"], key)
+        return None if row is None else rows.stored_decision(row)
     found = await find_stored(connection, [key])
     return (key, found[key]) if key in found else None
 

@@ -65,13 +65,19 @@ async def decision_deleted(scene: Scene) -> AsyncIterator[Found]:
         yield {"missing": 1, "repeated": 1}, f"{row['channel']}:{row['submission_id']}"
 
 
+TURN = "UPDATE decisions SET (verdict, held_until, total, buyer_id, currency, skus, qtys, unit_prices) = "
+OF_KEY = " WHERE (channel, submission_id) = ($1, $2)"
+
+
 @asynccontextmanager
 async def decision_turned(scene: Scene) -> AsyncIterator[Found]:
     """The ledger says accepted of what was announced as refused."""
     row = await scene.row("SELECT channel, submission_id FROM decisions WHERE verdict = 1 LIMIT 1")
-    of_it = "(channel, submission_id) = ($1, $2)"
-    async with _updated(scene, f"UPDATE decisions SET verdict = 1 - verdict WHERE {of_it}", *row):
-        yield {"repeated": 1, "contradictory": 1}, f"{row['channel']}:{row['submission_id']}"
+    await scene.postgres.execute(TURN + "(0, decided_at, 0, 'ann', 'EUR', '{GOOD-0}', '{1}', '{0}')" + OF_KEY, *row)
+    try:
+        yield {"repeated": 1, "lost_holds": 1, "redis_differs": 1}, f"{row['channel']}:{row['submission_id']}"
+    finally:
+        await scene.postgres.execute(TURN + "(1, NULL, NULL, NULL, NULL, NULL, NULL, NULL)" + OF_KEY, *row)
 
 
 @asynccontextmanager
@@ -121,6 +127,9 @@ async def free_below_zero_in_redis(scene: Scene) -> AsyncIterator[Found]:
         yield {"oversold": 2, "redis_differs": 1}, "GOOD-0"
 
 
+RAISE_FIRST_LINE = "UPDATE decisions SET qtys[1] = qtys[1] + $2 WHERE order_id = $1"
+
+
 @asynccontextmanager
 async def free_below_zero_in_ledger(scene: Scene) -> AsyncIterator[Found]:
     """The ledger has promised more than there is: one order's line is larger than all that was received."""
@@ -129,7 +138,7 @@ async def free_below_zero_in_ledger(scene: Scene) -> AsyncIterator[Found]:
         " WHERE o.state = 'held' AND o.submission_id LIKE 'one-%' LIMIT 1"
     )
     balance = {(b.sku, b.pool): b async for b in scene.parts.ledger.balances()}[row["sku"], "main"]
-    async with _swapped(scene, "UPDATE order_lines SET qty = qty + $2 WHERE order_id = $1", row[0], balance.free + 3):
+    async with _swapped(scene, RAISE_FIRST_LINE, row[0], balance.free + 3):
         yield {"oversold": 3, "redis_differs": 1}, row["sku"]
 
 
@@ -195,10 +204,10 @@ async def movement_doubled(scene: Scene) -> AsyncIterator[Found]:
 
 @asynccontextmanager
 async def order_deleted(scene: Scene) -> AsyncIterator[Found]:
-    """The order of an accepted decision is gone; its lines, and so its units, are still booked."""
-    one = "order_id = (SELECT order_id FROM orders_now WHERE state = 'held' LIMIT 1)"
-    async with _without_row(scene, "orders", one) as row:
-        yield {"contradictory": 1, "leaked_holds": 1}, str(row["order_id"])
+    """A paid order is gone, what it moved is still booked."""
+    one = "order_id = (SELECT order_id FROM orders_now WHERE state = 'confirmed' LIMIT 1)"
+    async with _without_row(scene, "decisions", one) as row:
+        yield {"missing": 1, "repeated": 1, "contradictory": 1, "redis_differs": 1}, str(row["order_id"])
 
 
 @asynccontextmanager

@@ -6,14 +6,15 @@ A new migration adds a script here; the tests then migrate from each version to 
 SAMPLES = {
     "0001_books": """
         INSERT INTO epochs (epoch, reason) VALUES (1, 'first');
-        INSERT INTO decisions VALUES
-            ('2026-11-11 00:00:00.005+00', 1, 3, 0, '01a20179-bf2a-7deb-b553-195073662a22', 'f1', 'web', 's-000001'),
-            ('2026-11-11 00:00:00.006+00', 2, 3, 1, '01a20179-bf2a-7deb-b553-195073662a23', 'f2', 'web', 's-000002');
-        INSERT INTO orders (decided_at, submitted_at, held_until, total, order_id, channel, submission_id, buyer_id,
-                            currency, pool, trace_id)
-        VALUES ('2026-11-11 00:00:00.005+00', '2026-11-11+00', '2026-11-11 00:30+00', 900,
-                '01a20179-bf2a-7deb-b553-195073662a22', 'web', 's-000001', 'buyer-1', 'EUR', 'main', 't');
-        INSERT INTO order_lines VALUES (450, 2, 0, '01a20179-bf2a-7deb-b553-195073662a22', 'TEA', 'main');
+        INSERT INTO decisions (decided_at, submitted_at, log_offset, log_partition, verdict, order_id, fingerprint,
+                               channel, submission_id, held_until, total, buyer_id, currency, trace_id, skus, qtys,
+                               unit_prices)
+        VALUES ('2026-11-11 00:00:00.005+00', '2026-11-11+00', 1, 3, 0, '01a20179-bf2a-7deb-b553-195073662a22', 'f1',
+                'web', 's-000001', '2026-11-11 00:30+00', 900, 'buyer-1', 'EUR', 't', '{TEA}', '{2}', '{450}');
+        INSERT INTO decisions (decided_at, submitted_at, log_offset, log_partition, verdict, order_id, fingerprint,
+                               channel, submission_id)
+        VALUES ('2026-11-11 00:00:00.006+00', '2026-11-11+00', 2, 3, 1, '01a20179-bf2a-7deb-b553-195073662a23', 'f2',
+                'web', 's-000002');
         INSERT INTO command_movements VALUES ('2026-11-11+00', 10, 0, 0, 0, 'delivery', 'TEA', 'main');
         INSERT INTO order_steps (at, occurred_at, state, order_id, source, event_id, kind)
         VALUES ('2026-11-11 00:01+00', '2026-11-11 00:01+00', 1, '01a20179-bf2a-7deb-b553-195073662a22', 'pay', 'e1',

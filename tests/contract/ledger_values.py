@@ -3,13 +3,16 @@
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from streams.core.books import Action, Booking, Movement, State, Step, SubmissionKey
-from streams.core.identity import fingerprint, idempotency_key, order_id
-from streams.core.stock import MAIN, promo_pool
-from streams.messages import Line, Outcome, Reason, ShipTo, Submission
+from streams.core.books import Action, Booking, Movement, State, Step
+from streams.core.decode import Undecodable
+from streams.core.identity import SubmissionKey
+from streams.core.intent import intent
+from streams.core.stock import MAIN
+from streams.messages import Line, Reason, ShipTo, Submission
 
 NOW = datetime(2026, 11, 11, 0, 0, tzinfo=UTC)
 MS = timedelta(milliseconds=1)
+HOLD_MS = 1_800_000
 
 Lines = tuple[tuple[str, int, int], ...]
 ONE_LINE: Lines = (("TEA", 2, 450),)
@@ -40,26 +43,10 @@ def submission(
 
 def booking(answered: Submission, reason: Reason | None = None, *, offset: int = 0) -> Booking:
     """The booking of a submission: accepted, or rejected for `reason`."""
-    key = idempotency_key(answered.channel, answered.submission_id)
-    sums: dict[str, int] = {}
-    for line in answered.lines:
-        sums[line.sku] = sums.get(line.sku, 0) + line.qty
-    since = answered.submitted_at - datetime(1970, 1, 1, tzinfo=UTC)
-    return Booking(
-        submission=answered,
-        fingerprint=fingerprint(answered),
-        order_id=order_id(key, since // MS),
-        outcome=Outcome.REJECTED if reason else Outcome.ACCEPTED,
-        reason=reason,
-        decided_at=answered.submitted_at + 5 * MS,
-        held_until=None if reason else answered.submitted_at + timedelta(minutes=30),
-        pool=promo_pool(answered.promotion_id) if answered.promotion_id else MAIN,
-        quantities=tuple(sums.items()),
-        total=sum(line.qty * line.unit_price for line in answered.lines),
-        trace_id=f"{answered.submission_id:0>32}",
-        partition=3,
-        offset=offset,
-    )
+    found = intent(answered, f"{answered.submission_id:0>32}", 3, offset)
+    assert not isinstance(found, Undecodable)
+    decided_at_ms = found.submitted_at_us // 1000 + 5
+    return Booking(found, found.order_id, reason, decided_at_ms, 0 if reason else decided_at_ms + HOLD_MS)
 
 
 def accepted(number: int, *, lines: Lines = ONE_LINE, promotion_id: str | None = None) -> Booking:
@@ -74,7 +61,7 @@ def rejected(number: int, reason: Reason = Reason.OUT_OF_STOCK) -> Booking:
 
 def key(made: Booking) -> SubmissionKey:
     """A booking's key."""
-    return made.submission.channel, made.submission.submission_id
+    return made.key
 
 
 def step(
@@ -94,8 +81,8 @@ def step(
 
 def sold(made: Booking) -> tuple[Movement, ...]:
     """The movements that confirm a booking."""
-    ref, at = str(made.order_id), NOW
-    return tuple(Movement(ref, Action.CONFIRM, sku, made.pool, 0, -qty, qty, at) for sku, qty in made.quantities)
+    ref, at, pool = str(made.order_id), NOW, made.intent.pool
+    return tuple(Movement(ref, Action.CONFIRM, sku, pool, 0, -qty, qty, at) for sku, qty in made.intent.quantities)
 
 
 def received(ref: str, *items: tuple[str, int]) -> list[Movement]:

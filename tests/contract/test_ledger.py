@@ -6,10 +6,12 @@ from datetime import timedelta, timezone
 
 import pytest
 from ledger_values import NOW, accepted, booking, key, received, rejected, submission
+from msgspec.structs import replace
 
 from streams.core.books import Action, Balance, Conflict, Movement, PromotionRecord, PromotionState, State
 from streams.core.stock import MAIN, Promotion
 from streams.errors import Refused
+from streams.instants import to_datetime
 from streams.messages import Outcome, Reason
 from streams.stores.ledger import MAX_BATCH, Ledger
 
@@ -24,6 +26,7 @@ async def balances(ledger: Ledger) -> list[Balance]:
 async def test_an_accepted_booking_is_a_decision_and_an_order(ledger: Ledger) -> None:
     """Everything that was booked is read back, by key and by order id."""
     made = accepted(1)
+    decided_at, held_until = to_datetime(made.decided_at_ms), to_datetime(made.held_until_ms)
     written = await ledger.persist([made])
     assert written.stored == {}
     order = await ledger.find_order(made.order_id, token=written.token)
@@ -31,15 +34,16 @@ async def test_an_accepted_booking_is_a_decision_and_an_order(ledger: Ledger) ->
     assert (order.channel, order.submission_id, order.buyer_id) == ("web", "s-000001", "buyer-1")
     assert (order.channel_order_no, order.currency, order.total) == ("no-1", "EUR", 900)
     assert (order.pool, order.promotion_id, order.state) == (MAIN, None, State.HELD)
-    assert (order.submitted_at, order.decided_at) == (made.submission.submitted_at, made.decided_at)
-    assert (order.held_until, order.changed_at) == (made.held_until, made.decided_at)
-    assert (order.trace_id, order.quantities) == (made.trace_id, made.quantities)
+    assert (order.submitted_at, order.decided_at) == (made.intent.submission.submitted_at, decided_at)
+    assert (order.held_until, order.changed_at) == (held_until, decided_at)
+    assert (order.trace_id, order.quantities) == (made.intent.trace_id, made.intent.quantities)
     found = await ledger.find_decision(key(made), token=written.token)
     assert found is not None
     assert found == await ledger.find_decision(made.order_id, token=written.token)
     assert found[0] == key(made)
     assert found[1] == (
-        made.order_id, made.fingerprint, Outcome.ACCEPTED, None, made.decided_at, made.held_until, made.trace_id, 3, 1
+        made.order_id, made.intent.fingerprint, Outcome.ACCEPTED, None, decided_at, held_until, made.intent.trace_id,
+        3, 1,
     )  # fmt: skip
     assert await ledger.lookup([key(made)]) == dict([found])
     assert await ledger.orders([made.order_id]) == {made.order_id: order}
@@ -54,7 +58,7 @@ async def test_a_rejection_is_durable_and_moves_nothing(ledger: Ledger, reason: 
     assert found == await ledger.find_decision(key(made), token=token)
     assert found is not None
     assert (found[0], found[1].outcome, found[1].reason) == (key(made), Outcome.REJECTED, reason)
-    assert (found[1].held_until, found[1].trace_id, found[1].offset) == (None, None, 1)
+    assert (found[1].held_until, found[1].trace_id, found[1].offset) == (None, made.intent.trace_id, 1)
     assert await ledger.find_order(made.order_id, token=token) is None
     assert await ledger.orders([made.order_id]) == {}
     assert await balances(ledger) == []
@@ -110,7 +114,7 @@ async def test_a_late_duplicate_is_answered_by_the_first_decision(ledger: Ledger
     late = booking(submission(1, lines=(("CUP", 9, 100),), submitted_at=NOW + timedelta(days=3)), offset=77)
     assert late.order_id != first.order_id
     stored = (await ledger.persist([late])).stored[key(late)]
-    assert (stored.order_id, stored.fingerprint, stored.offset) == (first.order_id, first.fingerprint, 1)
+    assert (stored.order_id, stored.fingerprint, stored.offset) == (first.order_id, first.intent.fingerprint, 1)
     assert await ledger.orders([late.order_id]) == {}
     assert await balances(ledger) == []
 
@@ -140,7 +144,7 @@ async def test_a_large_batch_of_large_baskets(ledger: Ledger) -> None:
     await ledger.persist(batch)
     assert len(await ledger.lookup([key(made) for made in batch])) == 4_000
     found = await ledger.orders([made.order_id for made in batch])
-    assert [found[made.order_id].quantities for made in batch] == [made.quantities for made in batch]
+    assert [found[made.order_id].quantities for made in batch] == [made.intent.quantities for made in batch]
     expected = {sku: qty * 400 for sku, qty, _ in wide} | {"TEA": 3_600 * 2}
     assert {balance.sku: balance.held for balance in await balances(ledger)} == expected
 
@@ -159,7 +163,9 @@ async def test_a_call_is_bounded(ledger: Ledger) -> None:
 
 async def test_quantities_must_be_the_lines_added_up(ledger: Ledger) -> None:
     """A booking that holds other than its lines say is a fault, and nothing of its batch is written."""
-    wrong = accepted(2)._replace(quantities=(("TEA", 3),))
+    made = accepted(2)
+    other = made.intent.reservation._replace(quantities=(("TEA", 3),))
+    wrong = made._replace(intent=replace(made.intent, reservation=other))
     with pytest.raises(AssertionError, match="quantities"):
         await ledger.persist([accepted(1), wrong])
     assert await ledger.lookup([key(accepted(1)), key(wrong)]) == {}
@@ -199,7 +205,9 @@ async def test_times_are_instants(ledger: Ledger) -> None:
     made = booking(submission(1, submitted_at=at))
     await ledger.persist([made])
     order = (await ledger.orders([made.order_id]))[made.order_id]
-    assert (order.submitted_at, order.decided_at, order.held_until) == (at, made.decided_at, made.held_until)
+    assert order.submitted_at == at
+    assert order.decided_at == to_datetime(made.decided_at_ms)
+    assert order.held_until == to_datetime(made.held_until_ms)
 
 
 async def test_conflicts_are_kept_and_may_be_told_again(ledger: Ledger) -> None:

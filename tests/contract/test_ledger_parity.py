@@ -17,7 +17,7 @@ from streams.stores.ledger_postgres import PostgresLedger
 pytest_plugins = ["ledger_fixtures"]
 
 # Hypothesis runs many examples in one test; emptying by DELETE is quicker than by TRUNCATE when there are few rows.
-TABLES = ("decisions", "orders", "order_lines", "order_steps", "order_movements", "command_movements")
+TABLES = ("decisions", "order_steps", "order_movements", "command_movements")
 CLEAR = "; ".join(f"DELETE FROM {table}" for table in TABLES)
 
 NUMBERS = st.integers(0, 11)

@@ -107,7 +107,7 @@ async def test_units_may_come_back_to_another_pool(ledger: Ledger) -> None:
     await ledger.persist([made])
     ref = str(made.order_id)
     moved = (
-        Movement(ref, Action.EXPIRE, "TEA", made.pool, 0, -2, 0, NOW),
+        Movement(ref, Action.EXPIRE, "TEA", made.intent.pool, 0, -2, 0, NOW),
         Movement(ref, Action.EXPIRE, "TEA", MAIN, 2, 0, 0, NOW),
     )
     await ledger.take_steps([step(made.order_id, "expired", state=State.EXPIRED, movements=moved)])

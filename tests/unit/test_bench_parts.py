@@ -48,7 +48,9 @@ async def test_stages_hand_on_every_order() -> None:
     made = Orders("t").make(250)
     assert [len(batch.intents) for batch in decoded(made, 100)] == [100, 100, 50]
     asked = await reservations(made, 100)
-    assert [r.key for batch in asked for r in batch] == [i.key for b in decoded(made, 100) for i in b.intents]
+    assert [r.key for batch in asked for r in batch] == [
+        i.reservation.key for b in decoded(made, 100) for i in b.intents
+    ]
     assert sum(map(len, await bookings(made, 100))) == 250
     stages = Stages(log=(log := RecordingLog()))
     batches = await answered(made, 100)

@@ -11,6 +11,7 @@ from builders import NOW, NOW_MS, intent_of, submission
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.core.decode import MessageDecoder, Undecodable
 from streams.core.identity import FINGERPRINT_BYTES, KEY_BYTES, fingerprint, idempotency_key, order_id
 from streams.messages import Line, ShipTo, Submission
 
@@ -50,7 +51,7 @@ def test_order_ids_rise_with_time(key: bytes, ms: int, other_key: bytes, other_m
 def test_an_order_id_keeps_74_bits_of_its_key(key: bytes, bit: int, ms: int) -> None:
     """The key's first 80 bits, less the six that version and variant take, tell orders of one millisecond apart."""
     flipped = (int.from_bytes(key) ^ (1 << (127 - bit))).to_bytes(KEY_BYTES)
-    dropped = range(12, 18)
+    dropped = {0, 1, 2, 3, 16, 17}
     assert (order_id(key, ms) == order_id(flipped, ms)) is (bit in dropped)
 
 
@@ -74,8 +75,9 @@ def test_keys_of_different_pairs_differ(channel: str, name: str, other_channel: 
 def test_a_colon_in_the_submission_id_makes_no_other_pair() -> None:
     """`a` with `b:c` and `a:b` with `c` would share a text, were a channel allowed a colon."""
     assert idempotency_key("a", "b:c") == idempotency_key("a:b", "c")
-    with pytest.raises(msgspec.ValidationError):
-        msgspec.convert(msgspec.to_builtins(submission(channel="a:b")), Submission)
+    refused = MessageDecoder(Submission).decode(msgspec.json.encode(submission(channel="a:b")))
+    assert isinstance(refused, Undecodable)
+    assert refused.field == "$.channel"
 
 
 def test_the_fingerprint_does_not_see_the_time() -> None:

@@ -64,7 +64,7 @@ def guard(parts: Parts) -> StockGuard:
 
 def told(batch: Batch) -> list[tuple[Outcome, Reason | None, bool]]:
     """The answers of a batch in short."""
-    return [(a.decision.outcome, a.decision.reason, a.decision.replay) for a in batch.answers]
+    return [(d.outcome, d.reason, d.replay) for d in batch.decisions]
 
 
 ACCEPTED = (Outcome.ACCEPTED, None, False)
@@ -135,7 +135,7 @@ async def test_dead_records_alone_ask_nobody() -> None:
     made, trouble = await world(), Trouble()
     batch = await through_persist(made.parts(trouble), chunk(b"x", b"y"))
     assert trouble.calls == []
-    assert (batch.verdicts, batch.answers) == ([], [])
+    assert (batch.verdicts, batch.decisions) == ([], [])
 
 
 async def test_a_reserve_whose_reply_was_lost_is_asked_again() -> None:
@@ -162,7 +162,7 @@ async def test_repeats_within_a_batch_share_one_decision() -> None:
     made = await world()
     batch = await through_persist(made.parts(), chunk(submission(), submission()), chunk(submission(), first=2))
     assert told(batch) == [ACCEPTED, AGAIN, AGAIN]
-    assert len({a.decision.order_id for a in batch.answers}) == 1
+    assert len({d.order_id for d in batch.decisions}) == 1
     assert await made.books() == {("TEA", "main"): (8, 2, 0)}
 
 
@@ -173,7 +173,7 @@ async def test_a_repeat_with_another_time_gets_the_first_order() -> None:
     first = await through_persist(made.parts(), chunk(submission(), again))
     later = await through_persist(made.parts(), chunk(again, first=2))
     assert told(first) + told(later) == [ACCEPTED, AGAIN, AGAIN]
-    assert len({a.decision.order_id for a in first.answers + later.answers}) == 1
+    assert len({d.order_id for d in first.decisions + later.decisions}) == 1
 
 
 async def test_a_conflict_in_the_batch_is_answered_and_kept() -> None:
@@ -182,7 +182,7 @@ async def test_a_conflict_in_the_batch_is_answered_and_kept() -> None:
     other = submission(lines=(("TEA", 5, 1),))
     batch = await through_persist(made.parts(), chunk(submission(), other, submission(), other))
     assert told(batch) == [ACCEPTED, CONFLICT, AGAIN, CONFLICT]
-    assert len({a.decision.order_id for a in batch.answers}) == 1
+    assert len({d.order_id for d in batch.decisions}) == 1
     assert len(made.ledger.conflicts) == 1
     assert await made.books() == {("TEA", "main"): (8, 2, 0)}
 
@@ -193,7 +193,7 @@ async def test_a_conflict_with_an_older_batch() -> None:
     first = await through_persist(made.parts(), chunk(submission()))
     batch = await through_persist(made.parts(), chunk(submission(lines=(("TEA", 5, 1),)), first=1))
     assert told(batch) == [CONFLICT]
-    assert batch.answers[0].decision.order_id == first.answers[0].decision.order_id
+    assert batch.decisions[0].order_id == first.decisions[0].order_id
     assert await made.books() == {("TEA", "main"): (8, 2, 0)}
 
 
@@ -213,7 +213,7 @@ async def test_redelivery_after_a_crash_between_reserve_and_persist() -> None:
     made.clock.advance(60)
     batch = await through_persist(made.parts(), chunk(submission("s-1"), submission("s-1"), submission("s-2")))
     assert told(batch) == [ACCEPTED, AGAIN, (Outcome.REJECTED, Reason.OUT_OF_STOCK, False)]
-    assert {a.decision.decided_at for a in batch.answers} == {NOW}
+    assert {d.decided_at for d in batch.decisions} == {NOW}
     assert await made.books() == {("TEA", "main"): (1, 2, 0)}
 
 
@@ -224,7 +224,7 @@ async def test_redelivery_after_a_crash_between_persist_and_announce() -> None:
     first = await through_persist(made.parts(), chunk(*records))
     again = await through_persist(made.parts(), chunk(*records))
     assert told(first) == told(again) == [ACCEPTED, AGAIN, ACCEPTED]
-    assert [a.decision.order_id for a in again.answers] == [a.decision.order_id for a in first.answers]
+    assert [d.order_id for d in again.decisions] == [d.order_id for d in first.decisions]
     assert await made.books() == {("TEA", "main"): (6, 4, 0)}
 
 
@@ -245,7 +245,7 @@ async def test_a_late_duplicate_gives_its_hold_back() -> None:
     late = submission(submitted_at=NOW + timedelta(hours=5))
     batch = await through_persist(made.parts(), chunk(late, late, first=1))
     assert told(batch) == [AGAIN, AGAIN]
-    assert {a.decision.order_id for a in batch.answers} == {first.answers[0].decision.order_id}
+    assert {d.order_id for d in batch.decisions} == {first.decisions[0].order_id}
     assert await made.books() == {("TEA", "main"): (8, 2, 0)}
     assert await made.stock.unsettled() == 0
 
@@ -305,7 +305,7 @@ async def test_announcements_stand_in_their_partition_in_order() -> None:
     assert [e.value for e in made.log.appended[SUBMITTED_DLQ.name, 0]] == [b"x"]
     assert [e.value for e in made.log.appended[SUBMITTED_DLQ.name, 1]] == [b"y"]
     keys = [e.key for at, entries in made.log.appended.items() if at[0] == DECIDED.name for e in entries]
-    assert keys == [str(a.decision.order_id).encode() for a in batch.answers]
+    assert keys == [str(d.order_id).encode() for d in batch.decisions]
 
 
 async def test_a_dead_letter_is_a_copy_with_a_reason() -> None:
@@ -386,12 +386,12 @@ async def test_promotions_are_decided_by_their_own_pool() -> None:
             submission("s-5", promotion_id="p1", lines=(("CUP", 1, 1),), buyer_id="bob"),
         ),
     )
-    assert [a.decision.reason for a in batch.answers] == [
+    assert [d.reason for d in batch.decisions] == [
         None,
         Reason.BUYER_LIMIT,
         Reason.OUT_OF_STOCK,
         Reason.UNKNOWN_PROMOTION,
         Reason.NOT_IN_PROMOTION,
     ]
-    assert {line.pool for line in batch.answers[0].decision.lines} == {"promo:p1"}
+    assert {line.pool for line in batch.decisions[0].lines} == {"promo:p1"}
     assert await made.books() == {("TEA", "main"): (7, 0, 0), ("TEA", "promo:p1"): (1, 2, 0)}

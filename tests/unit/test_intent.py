@@ -49,7 +49,7 @@ def test_an_intent_carries_what_the_stock_needs() -> None:
     made = submission(lines=(("TEA", 2, 450), ("TEA", 1, 450)), promotion_id="p1")
     found = intent_of(made, partition=3, offset=7)
     key = idempotency_key("web", "s-1")
-    assert found.reservation() == Reservation(key, fingerprint(made), found.order_id.bytes, "ann", "p1", (("TEA", 3),))
+    assert found.reservation == Reservation(key, fingerprint(made), found.order_id.bytes, "ann", "p1", (("TEA", 3),))
     assert (found.submission_key, found.partition, found.offset, found.total) == (("web", "s-1"), 3, 7, 1350)
 
 

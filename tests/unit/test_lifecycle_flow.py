@@ -148,7 +148,7 @@ async def test_holds_that_never_reached_the_ledger_block_no_others() -> None:
     Once Redis has forgotten those decisions nobody can ask for them any more, and the entries go too.
     """
     made = await world()
-    orphans = [intent_of(submission(f"orphan-{n}", lines=(("TEA", 1, 1),))).reservation() for n in range(3)]
+    orphans = [intent_of(submission(f"orphan-{n}", lines=(("TEA", 1, 1),))).reservation for n in range(3)]
     now_ms = made.clock.now_ms()
     await made.stock.reserve(1, orphans, now_ms=now_ms, held_until_ms=now_ms + 1)
     await accepted(made, *(submission(f"s-{n}", lines=(("TEA", 1, 1),)) for n in range(4)))

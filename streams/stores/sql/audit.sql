@@ -63,18 +63,15 @@ SELECT a.channel || ':' || a.submission_id AS what
 
 -- name: contradictory
 -- Orders whose movements do not add up to their state: an effect that happened twice, or half, or not at all.
-SELECT coalesce(d.order_id, o.order_id)::text AS what
-  FROM (SELECT order_id FROM decisions WHERE verdict = 0) d
-  FULL JOIN orders_now o ON o.order_id = d.order_id
-  LEFT JOIN (SELECT order_id, sum(qty) AS qty FROM order_lines GROUP BY 1) l ON l.order_id = o.order_id
-  LEFT JOIN (SELECT order_id, sum(free) AS free, sum(held) AS held, sum(sold) AS sold
+SELECT coalesce(o.order_id, moved.order_id)::text AS what
+  FROM orders_now o
+  FULL JOIN (SELECT order_id, sum(free) AS free, sum(held) AS held, sum(sold) AS sold
                FROM order_movements GROUP BY 1) moved ON moved.order_id = o.order_id
+ CROSS JOIN LATERAL (SELECT sum(qty) AS qty FROM unnest(o.qtys) AS q (qty)) l
  -- An order without movements has moved nothing; left null, it would compare as neither right nor wrong.
  CROSS JOIN LATERAL (
        SELECT coalesce(moved.free, 0) AS free, coalesce(moved.held, 0) AS held, coalesce(moved.sold, 0) AS sold) m
- WHERE d.order_id IS NULL
-    OR o.order_id IS NULL
-    OR l.qty IS NULL
+ WHERE o.order_id IS NULL
     OR m.free + m.held + m.sold <> 0
     OR NOT CASE o.state
            WHEN 'held' THEN m.held = 0 AND m.sold = 0

@@ -9,32 +9,24 @@ SELECT coalesce(
     false)
 
 -- name: lookup
-SELECT d.channel, d.submission_id, d.order_id, d.fingerprint, d.verdict, d.decided_at, o.held_until, o.trace_id,
+SELECT d.channel, d.submission_id, d.order_id, d.fingerprint, d.verdict, d.decided_at, d.held_until, d.trace_id,
        d.log_partition, d.log_offset
   FROM unnest($1::text[], $2::text[]) AS k (channel, submission_id)
   JOIN decisions d ON d.channel = k.channel AND d.submission_id = k.submission_id
-  LEFT JOIN orders o ON o.order_id = d.order_id AND d.verdict = 0
 
--- name: rejection_by_order_id
-SELECT d.channel, d.submission_id, d.order_id, d.fingerprint, d.verdict, d.decided_at,
-       NULL::timestamptz AS held_until, NULL::text AS trace_id, d.log_partition, d.log_offset
-  FROM decisions d
- WHERE d.order_id = $1 AND d.verdict <> 0
-
--- name: key_of_order
-SELECT channel, submission_id FROM orders WHERE order_id = $1
+-- name: decision_by_order_id
+SELECT channel, submission_id, order_id, fingerprint, verdict, decided_at, held_until, trace_id, log_partition,
+       log_offset
+  FROM decisions
+ WHERE order_id = $1
 
 -- name: orders
 SELECT o.order_id, o.channel, o.submission_id, o.buyer_id, o.channel_order_no, o.currency, o.total, o.promotion_id,
-       o.pool, s.state, o.submitted_at, o.decided_at, o.held_until, s.at AS changed_at, o.trace_id, l.skus,
-       l.quantities
+       o.pool, s.state, o.submitted_at, o.decided_at, o.held_until, s.at AS changed_at, o.trace_id, o.skus, o.qtys
   FROM orders o
   LEFT JOIN LATERAL (
        SELECT state, at FROM order_steps
         WHERE order_id = o.order_id AND state IS NOT NULL ORDER BY step_no DESC LIMIT 1) s ON true
- CROSS JOIN LATERAL (
-       SELECT array_agg(sku ORDER BY line_no) AS skus, array_agg(qty ORDER BY line_no) AS quantities
-         FROM order_lines WHERE order_id = o.order_id) l
  WHERE o.order_id = ANY ($1::uuid[])
 
 -- name: record_conflicts
@@ -43,7 +35,9 @@ SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::integer[], $5::big
     ON CONFLICT DO NOTHING
 
 -- name: lock_orders
-SELECT order_id FROM orders WHERE order_id = ANY ($1::uuid[]) ORDER BY order_id FOR NO KEY UPDATE
+SELECT order_id FROM decisions
+ WHERE order_id = ANY ($1::uuid[]) AND verdict = 0
+ ORDER BY order_id FOR NO KEY UPDATE
 
 -- name: states
 SELECT k.order_id, s.state
