@@ -8,6 +8,7 @@ from streams.clock import SystemClock
 from streams.errors import Fenced
 from streams.parts import Parts
 from streams.settings import Settings
+from streams.stores.kafka_access import access
 from streams.stores.ledger import Ledger
 from streams.stores.ledger_postgres import PostgresLedger
 from streams.stores.log_kafka import KafkaLog
@@ -46,7 +47,7 @@ async def connect(settings: Settings) -> Parts:
     """All parts, connected. Raises `Unavailable` for the first that does not answer."""
     ledger = await connect_ledger(settings)
     stock = await connect_stock(settings)
-    log = await KafkaLog.connect(settings.kafka_bootstrap)
+    log = await KafkaLog.connect(access(settings))
     return Parts(stock, ledger, log, SystemClock(), settings)
 
 
@@ -62,7 +63,10 @@ async def prepare(settings: Settings) -> Prepared:
     try:
         migrations = await ledger.migrate()
         created = await create_topics(
-            settings.kafka_bootstrap, partitions=settings.topic_partitions, replication=settings.topic_replication
+            access(settings),
+            partitions=settings.topic_partitions,
+            replication=settings.topic_replication,
+            min_insync=settings.topic_min_insync,
         )
         epoch = await ensure_epoch(ledger, stock)
     finally:

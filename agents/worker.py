@@ -23,6 +23,7 @@ from streams.parts import Parts
 from streams.promotions import advance_promotions
 from streams.retry import until_available
 from streams.settings import Settings
+from streams.stores.kafka_access import access
 from streams.topics import REPORTED, SUBMITTED
 
 ROLES = ("intake", "lifecycle")
@@ -116,7 +117,7 @@ def _app(role: str, settings: Settings) -> ChunkApp:
     )
     app = chunk_app(
         group(role),
-        settings.kafka_bootstrap,
+        access(settings),
         commit_interval_s=settings.commit_interval_s,
         session_timeout_s=settings.session_timeout_s,
         transport=transport,

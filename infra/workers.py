@@ -6,12 +6,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from pathlib import Path
 from types import FrameType
 
 from infra.embedded import spawn
-from streams.settings import PREFIX, Settings
+from streams.settings import PREFIX, Settings, environment
 
 LOOK_INTERVAL_S = 0.2
 BACKOFF_S = (0.2, 1.0, 5.0, 15.0)
@@ -140,5 +139,4 @@ class Supervisor:
 
 def _environ(settings: Settings) -> dict[str, str]:
     """Our environment with all settings spelled out, so that children run with exactly these."""
-    ours = {PREFIX + f.name.upper(): str(v) for f in fields(settings) if (v := getattr(settings, f.name)) is not None}
-    return {**os.environ, **ours}
+    return {**os.environ, **environment(settings)}

@@ -23,6 +23,7 @@ from streams.dead_letters import read_letter
 from streams.messages import Outcome, Reason, Submission
 from streams.parts import Parts
 from streams.stores.audit_postgres import FINDINGS, Evidence, Finding
+from streams.stores.kafka_access import Brokers, access
 from streams.stores.reader_kafka import Positions, TopicReader, lag
 from streams.topics import DECIDED, REPORTED_DLQ, SUBMITTED, SUBMITTED_DLQ
 
@@ -96,14 +97,14 @@ async def audit(parts: Parts, group: str, *, wait_s: float, settle_s: float, pro
     Raises `Unavailable` when a store does not answer.
     """
     report = AuditReport()
-    bootstrap = parts.settings.kafka_bootstrap
+    brokers = access(parts.settings)
     read_to = await _caught_up(parts, group, report, wait_s=wait_s, progress=progress)
     evidence = await Evidence.open(parts.settings.postgres_dsn, timeout_s=900)
     try:
-        await _gather_submissions(bootstrap, read_to, evidence, progress)
-        await _gather_dead_letters(bootstrap, evidence, report, progress)
-        report.reports_dead_lettered = await _count(bootstrap, REPORTED_DLQ.name)
-        await _gather_announcements(bootstrap, evidence, progress)
+        await _gather_submissions(brokers, read_to, evidence, progress)
+        await _gather_dead_letters(brokers, evidence, report, progress)
+        report.reports_dead_lettered = await _count(brokers, REPORTED_DLQ.name)
+        await _gather_announcements(brokers, evidence, progress)
         await _settled(parts, evidence, report, settle_s=settle_s, progress=progress)
     finally:
         await evidence.close()
@@ -113,18 +114,18 @@ async def audit(parts: Parts, group: str, *, wait_s: float, settle_s: float, pro
 
 async def _caught_up(parts: Parts, group: str, report: AuditReport, *, wait_s: float, progress: Progress) -> Positions:
     """Where intake has committed, once it has caught up or the wait is over."""
-    bootstrap, deadline = parts.settings.kafka_bootstrap, monotonic() + wait_s
+    brokers, deadline = access(parts.settings), monotonic() + wait_s
     while True:
-        report.waiting, done = await lag(bootstrap, group, SUBMITTED.name)
+        report.waiting, done = await lag(brokers, group, SUBMITTED.name)
         if report.waiting == 0 or monotonic() > deadline:
             return done
         progress(f"{report.waiting:,} submissions wait for intake")
         await asyncio.sleep(LOOK_AGAIN_S)
 
 
-async def _gather_submissions(bootstrap: str, read_to: Positions, evidence: Evidence, progress: Progress) -> None:
+async def _gather_submissions(brokers: Brokers, read_to: Positions, evidence: Evidence, progress: Progress) -> None:
     decoder, seen = MessageDecoder(Submission), 0
-    reader = await TopicReader.open(bootstrap, SUBMITTED.name, start="beginning")
+    reader = await TopicReader.open(brokers, SUBMITTED.name, start="beginning")
     try:
         async for partition, records in reader.until_end():
             good, bad = [], []
@@ -144,8 +145,8 @@ async def _gather_submissions(bootstrap: str, read_to: Positions, evidence: Evid
         await reader.close()
 
 
-async def _gather_dead_letters(bootstrap: str, evidence: Evidence, report: AuditReport, progress: Progress) -> None:
-    reader = await TopicReader.open(bootstrap, SUBMITTED_DLQ.name, start="beginning")
+async def _gather_dead_letters(brokers: Brokers, evidence: Evidence, report: AuditReport, progress: Progress) -> None:
+    reader = await TopicReader.open(brokers, SUBMITTED_DLQ.name, start="beginning")
     try:
         async for _, records in reader.until_end():
             letters = [letter for r in records if (letter := read_letter(r)) is not None]
@@ -156,17 +157,17 @@ async def _gather_dead_letters(bootstrap: str, evidence: Evidence, report: Audit
         await reader.close()
 
 
-async def _count(bootstrap: str, topic: str) -> int:
-    reader = await TopicReader.open(bootstrap, topic, start="beginning")
+async def _count(brokers: Brokers, topic: str) -> int:
+    reader = await TopicReader.open(brokers, topic, start="beginning")
     try:
         return sum([len(records) async for _, records in reader.until_end()])
     finally:
         await reader.close()
 
 
-async def _gather_announcements(bootstrap: str, evidence: Evidence, progress: Progress) -> None:
+async def _gather_announcements(brokers: Brokers, evidence: Evidence, progress: Progress) -> None:
     decode, seen = msgspec.json.Decoder(_Announced).decode, 0
-    reader = await TopicReader.open(bootstrap, DECIDED.name, start="beginning")
+    reader = await TopicReader.open(brokers, DECIDED.name, start="beginning")
     try:
         async for _, records in reader.until_end():
             rows = []

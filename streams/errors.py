@@ -7,6 +7,9 @@
     │   ├── StockUnavailable     Redis
     │   ├── LedgerUnavailable    Postgres
     │   └── LogUnavailable       Kafka
+    ├── LogRefused               Kafka answered, and will answer the same again: a person must act
+    │   ├── LogForbidden         the credentials are wrong, or may not do this
+    │   └── RecordTooLarge       a record is larger than its topic takes
     ├── Fenced                   Redis carries another epoch than the ledger issued; nothing was changed
     ├── UnknownThing             an order, SKU or promotion that nobody told us of
     └── Refused                  a command that would break a rule (move more than is free, reopen a closed promotion)
@@ -48,6 +51,22 @@ class LedgerUnavailable(Unavailable):
 
 class LogUnavailable(Unavailable):
     """Kafka did not answer."""
+
+
+class LogRefused(FloodwayError):
+    """Kafka refused for good: the same call would be refused again, so it is not tried again."""
+
+    exit_code = 69  # sysexits' EX_UNAVAILABLE
+
+
+class LogForbidden(LogRefused):
+    """Kafka does not know these credentials, or does not let them do this."""
+
+    exit_code = 77  # sysexits' EX_NOPERM
+
+
+class RecordTooLarge(LogRefused):
+    """A record is larger than its topic takes."""
 
 
 class Fenced(FloodwayError):

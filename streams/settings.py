@@ -6,6 +6,7 @@ here, with an error that names both.
 
 import math
 import os
+import re
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -15,24 +16,48 @@ from streams.errors import SettingsError
 
 PREFIX = "FLOODWAY_"
 
+_SECRET_IN_URL = re.compile(r"(?<=:)[^:/@\s]+(?=@)|(?<=[?&]password=)[^&\s]+")
+_CHOICES = {
+    "log_level": ("DEBUG", "INFO", "WARNING", "ERROR"),
+    "kafka_security": ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"),
+    "kafka_sasl_mechanism": ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"),
+}
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Settings:
-    """What can be set. Defaults suit one machine; `docs/settings.md` is generated from this class."""
+    """What can be set. Defaults suit one machine; `docs/settings.md` is generated from this class.
+
+    Its text form hides passwords.
+    """
 
     kafka_bootstrap: str = "127.0.0.1:9092"
     """Kafka brokers, `host:port`, comma-separated."""
+    kafka_security: str = "PLAINTEXT"
+    """PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL, as the brokers' listener demands."""
+    kafka_sasl_mechanism: str = "SCRAM-SHA-512"
+    """PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; used with SASL."""
+    kafka_user: str | None = None
+    """Who we are to Kafka; needed with SASL."""
+    kafka_password: str | None = None
+    """The user's password; needed with SASL. Give it by the environment only."""
+    kafka_ca_file: str | None = None
+    """PEM file with the certificate authority of the brokers; without one those that the system trusts."""
+    kafka_idempotent: bool = True
+    """Let the broker drop what a retry sends twice. The embedded broker cannot; `floodway up` says so by itself."""
     redis_url: str = "redis://127.0.0.1:6379/0"
-    """Redis or Valkey, version 7 or newer."""
+    """Redis or Valkey, version 7 or newer. With user and TLS: `rediss://user:password@host:6379/0?ssl_ca_certs=FILE`."""
     postgres_dsn: str = "postgresql://floodway@127.0.0.1:5432/floodway"
-    """The primary: all writes, and reads that must not lag."""
+    """The primary: all writes, and reads that must not lag. With TLS: `…?sslmode=verify-full&sslrootcert=FILE`."""
     postgres_replica_dsn: str | None = None
     """The replica: what people read. Without one the primary is read."""
 
     topic_partitions: int = 12
     """Partitions of each topic when it is created; the bound of intake workers."""
     topic_replication: int = 1
-    """Replicas of each partition when a topic is created."""
+    """Replicas of each partition when a topic is created; 3 where there are three brokers or more."""
+    topic_min_insync: int = 1
+    """So many replicas must have a record before it counts as written, when a topic is created; 2 of 3."""
 
     chunk_max_records: int = 2_000
     """Records of one partition handed over at once; idle, chunks are as small as what has arrived."""
@@ -80,15 +105,38 @@ class Settings:
                 raise SettingsError(
                     f"{PREFIX}{name.upper()}={getattr(self, name)} is over 5000, the most orders in one script call."
                 )
-        if self.log_level not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
-            raise SettingsError(f"{PREFIX}LOG_LEVEL={self.log_level} is no level; take DEBUG, INFO, WARNING or ERROR.")
+        _relation(self, "topic_min_insync", "<=", "topic_replication", "a write would never have enough replicas")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                among = f"{', '.join(choices[:-1])} or {choices[-1]}"
+                raise SettingsError(f"{PREFIX}{name.upper()}={getattr(self, name)} is none of {among}.")
+        if self.kafka_security.startswith("SASL") and not (self.kafka_user and self.kafka_password):
+            raise SettingsError(
+                f"{PREFIX}KAFKA_SECURITY={self.kafka_security} needs {PREFIX}KAFKA_USER and {PREFIX}KAFKA_PASSWORD."
+            )
+
+    def __repr__(self) -> str:
+        return f"Settings({', '.join(f'{f.name}={masked(f.name, getattr(self, f.name))!r}' for f in fields(self))})"
+
+
+def masked(name: str, value: object) -> object:
+    """The value of a setting as it may be shown: without passwords."""
+    if name.lower().removeprefix(PREFIX.lower()) == "kafka_password":
+        return "***" if value else value
+    return _SECRET_IN_URL.sub("***", value) if isinstance(value, str) else value
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """All settings as the variables that `load` reads, for a child that is to run with exactly these."""
+    values = {f.name: getattr(settings, f.name) for f in fields(settings)}
+    return {PREFIX + name.upper(): str(value) for name, value in values.items() if value is not None}
 
 
 def _positive(settings: Settings) -> None:
     for field in fields(settings):
         value = getattr(settings, field.name)
         # nan is neither above nor below anything, so it would pass every comparison that asks for too little.
-        if isinstance(value, int | float) and not 0 < value < math.inf:
+        if isinstance(value, int | float) and not isinstance(value, bool) and not 0 < value < math.inf:
             raise SettingsError(f"{PREFIX}{field.name.upper()}={value} must be finite and greater than 0.")
 
 
@@ -98,10 +146,10 @@ def _relation(settings: Settings, left: str, sign: str, right: str, why: str) ->
         raise SettingsError(f"{PREFIX}{left.upper()}={a} must be {sign} {PREFIX}{right.upper()}={b}: {why}.")
 
 
-def load(environ: Mapping[str, str] | None = None, **overrides: str | int | float | None) -> Settings:
+def load(environ: Mapping[str, str] | None = None, **overrides: str | float | bool | None) -> Settings:
     """Read the settings from `environ` (the process' own by default); `overrides` win. Raises `SettingsError`."""
     environ = os.environ if environ is None else environ
-    values: dict[str, str | int | float | None] = {}
+    values: dict[str, str | float | bool | None] = {}
     for field in fields(Settings):
         text = environ.get(PREFIX + field.name.upper())
         if text is not None and text != "":
@@ -110,9 +158,13 @@ def load(environ: Mapping[str, str] | None = None, **overrides: str | int | floa
     return Settings(**values)  # type: ignore[arg-type]  # types are checked field by field in _parse
 
 
-def _parse(name: str, text: str, kind: object) -> str | int | float:
+def _parse(name: str, text: str, kind: object) -> str | float | bool:
     if get_origin(kind) is types.UnionType:
         kind = get_args(kind)[0]
+    if kind is bool:
+        if text.lower() not in {"true", "false"}:
+            raise SettingsError(f"{PREFIX}{name.upper()}={text!r} is not true or false.")
+        return text.lower() == "true"
     try:
         if kind is int:
             return int(text)

@@ -8,10 +8,12 @@ from typing import Any, NoReturn
 
 import faust
 import uvloop
+from faust.types.auth import CredentialsT
 from yarl import URL
 
 from agents.transport.failure import StopWorkerSupervisor
 from agents.transport.settings import SCHEME, TransportSettings
+from streams.stores.kafka_access import Brokers, KafkaAccess, access_to
 
 
 class ChunkApp(faust.App):
@@ -28,7 +30,7 @@ class ChunkApp(faust.App):
 
 def chunk_app(
     app_id: str,
-    bootstrap: str,
+    brokers: Brokers,
     *,
     commit_interval_s: float = 1.0,
     session_timeout_s: float = 30.0,
@@ -38,15 +40,17 @@ def chunk_app(
     datadir: Path | None = None,
     **overrides: Any,
 ) -> ChunkApp:
-    """Make an app of consumer group `app_id` on the brokers `host:port[,host:port…]`.
+    """Make an app of consumer group `app_id` on these brokers.
 
-    `overrides` are Faust's own settings, for credentials, sensors and the like. An agent that hangs with every
+    `overrides` are Faust's own settings, for sensors and the like. An agent that hangs with every
     partition at its limit leaves the group after `max_poll_interval_s`.
     """
+    brokers = access_to(brokers)
     app = ChunkApp(
         app_id,
         **{
-            "broker": [URL(f"{SCHEME}://{server.strip()}") for server in bootstrap.split(",")],
+            "broker": [URL(f"{SCHEME}://{server.strip()}") for server in brokers.bootstrap.split(",")],
+            "broker_credentials": _credentials(brokers),
             "broker_commit_interval": commit_interval_s,
             "broker_session_timeout": session_timeout_s,
             "broker_heartbeat_interval": min(3.0, session_timeout_s / 3),
@@ -74,6 +78,19 @@ def chunk_app(
     )
     app.transport_settings = transport or TransportSettings()
     return app
+
+
+def _credentials(brokers: KafkaAccess) -> CredentialsT | None:
+    """What Faust gives to each of its clients; None for brokers that ask for nothing."""
+    if brokers.uses_sasl:
+        return faust.SASLCredentials(
+            username=brokers.user,
+            password=brokers.password,
+            mechanism=brokers.sasl_mechanism,
+            ssl_context=brokers.ssl_context(),
+        )
+    context = brokers.ssl_context()
+    return faust.SSLCredentials(context) if context is not None else None
 
 
 def chunk_topic(app: ChunkApp, name: str, **options: Any) -> Any:

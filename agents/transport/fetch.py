@@ -17,6 +17,9 @@ from faust.types.tuples import TP
 
 from agents.transport.settings import TransportSettings
 from streams.chunks import Record
+from streams.stores import lenient_records
+
+lenient_records.install()
 
 IDLE_FETCH_S = 1.0  # a fetch that finds nothing returns after this, or when it is woken to read more partitions
 
@@ -60,6 +63,9 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
         for name in ("fetch_max_wait_ms", "fetch_min_bytes", "fetch_max_bytes", "max_partition_fetch_bytes"):
             assert hasattr(consumer, f"_{name}"), f"aiokafka keeps {name} elsewhere now"
             setattr(consumer, f"_{name}", getattr(settings, name))
+        # What a producer aborted was never submitted. Faust asks for that in its exactly-once mode only.
+        assert hasattr(consumer, "_isolation_level"), "aiokafka keeps the isolation level elsewhere now"
+        consumer._isolation_level = "read_committed"
         return consumer
 
     async def on_thread_stop(self) -> None:

@@ -11,6 +11,7 @@ from streams.clock import SystemClock
 from streams.core.decode import MessageDecoder, Undecodable
 from streams.errors import Refused
 from streams.messages import Report, ReportType
+from streams.stores.kafka_access import access
 from streams.stores.log import Entry
 from streams.topics import REPORTED
 
@@ -41,7 +42,7 @@ async def report(what: What, order_id: UUID, *, event_id: str | None = None, jso
     found = MessageDecoder(Report).decode(value)
     if isinstance(found, Undecodable):
         raise Refused(f"That is no report: {found.detail} at {found.field}; {found.fix}.")
-    log = await KafkaLog.connect(settings().kafka_bootstrap)
+    log = await KafkaLog.connect(access(settings()))
     try:
         key = str(order_id).encode()
         partition = partition_of(key, await log.partitions(REPORTED.name))

@@ -17,6 +17,7 @@ from streams.clock import SystemClock
 from streams.core.decode import MessageDecoder, Undecodable
 from streams.errors import Refused
 from streams.messages import Decision, Submission
+from streams.stores.kafka_access import access
 from streams.stores.log import Entry, Log
 from streams.topics import DECIDED, SUBMITTED
 
@@ -52,9 +53,9 @@ async def submit(
 
     if str(file) != "-" and not file.is_file():
         raise Refused(f"There is no file {file}.")
-    bootstrap = settings().kafka_bootstrap
-    log = await KafkaLog.connect(bootstrap)
-    reader = await TopicReader.open(bootstrap, DECIDED.name, start="end") if wait else None
+    brokers = access(settings())
+    log = await KafkaLog.connect(brokers)
+    reader = await TopicReader.open(brokers, DECIDED.name, start="end") if wait else None
     try:
         waiting: Counter[tuple[str, str]] = Counter()
         sent = 0

@@ -5,12 +5,18 @@ from time import monotonic
 from typing import Literal
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from streams.chunks import Record
-from streams.errors import LogUnavailable, UnknownThing
+from streams.errors import FloodwayError, UnknownThing
+from streams.stores import lenient_records
+from streams.stores.kafka_access import Brokers, KafkaAccess, access_to
+from streams.stores.kafka_faults import explain, why_unreachable
 
 LAST_BATCH_WAIT_S = 2.0
+LOOK_BACK_FACTOR = 8
+
+lenient_records.install()
 
 Positions = dict[int, int]
 """Next offset by partition."""
@@ -23,17 +29,15 @@ class TopicReader:
         self._consumer = consumer
         self.topic = topic
         self.ends = ends
-        """Where each partition ended when the reader was opened."""
+        """Behind the last record of each partition when the reader was opened."""
+        self.beginnings: Positions = {}
+        """The first offset that each partition still has."""
 
     @classmethod
-    async def open(cls, bootstrap: str, topic: str, *, start: Literal["beginning", "end"]) -> "TopicReader":
+    async def open(cls, brokers: Brokers, topic: str, *, start: Literal["beginning", "end"]) -> "TopicReader":
         """Start at the first record kept, or behind the last. Raises `LogUnavailable` or `UnknownThing`."""
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=bootstrap,
-            enable_auto_commit=False,
-            fetch_max_wait_ms=50,
-            max_partition_fetch_bytes=1_048_576,
-        )
+        brokers = access_to(brokers)
+        consumer = _consumer(brokers, fetch_max_wait_ms=50, max_partition_fetch_bytes=1_048_576)
         try:
             await consumer.start()
             partitions = await _partitions(consumer, topic)
@@ -45,37 +49,53 @@ class TopicReader:
                 consumer.seek(partition, offset)
         except (KafkaError, OSError) as error:
             await consumer.stop()
-            raise LogUnavailable(f"Kafka did not let {topic} be read ({error!r}); is it running?") from error
+            raise await _explained(brokers, error, f"let {topic} be read") from error
         except UnknownThing:
             await consumer.stop()
             raise
-        return cls(consumer, topic, {p.partition: offset for p, offset in ends.items()})
+        made = cls(consumer, topic, {p.partition: offset for p, offset in ends.items()})
+        made.beginnings = {p.partition: offset for p, offset in beginnings.items()}
+        return made
 
     async def next(self, *, timeout_s: float = 0.2, max_records: int = 5_000) -> Mapping[int, list[Record]]:
         """What has arrived, by partition; empty when nothing did in time."""
         try:
             got = await self._consumer.getmany(timeout_ms=int(timeout_s * 1000), max_records=max_records)
         except KafkaError as error:
-            raise LogUnavailable(f"Kafka stopped answering while {self.topic} was read: {error!r}.") from error
+            raise explain(error, f"go on with {self.topic}") from error
         return {p.partition: records for p, records in got.items()}
 
     async def until_end(self) -> AsyncIterator[tuple[int, list[Record]]]:
         """All records up to where the topic ended when the reader was opened."""
-        left = {}
-        for partition, end in self.ends.items():
-            if await self._consumer.position(TopicPartition(self.topic, partition)) < end:
-                left[partition] = end
+        left = dict(self.ends)
+        await self._drop_read(left)
         while left:
             for partition, records in (await self.next()).items():
                 wanted = [r for r in records if r.offset < self.ends[partition]]
                 if wanted:
                     yield partition, wanted
-                if records and records[-1].offset + 1 >= self.ends[partition]:
-                    left.pop(partition, None)
+            await self._drop_read(left)
+
+    async def _drop_read(self, left: Positions) -> None:
+        """Take out partitions that are read to their end: by position, which also passes what holds no records."""
+        for partition, end in list(left.items()):
+            if await self._consumer.position(TopicPartition(self.topic, partition)) >= end:
+                del left[partition]
 
     async def close(self) -> None:
         """Give the connection back."""
         await self._consumer.stop()
+
+
+def _consumer(brokers: KafkaAccess, **options: object) -> AIOKafkaConsumer:
+    # What a producer aborted was never submitted; a transaction still open is waited for, as its records' order wants.
+    return AIOKafkaConsumer(**brokers.options(), enable_auto_commit=False, isolation_level="read_committed", **options)
+
+
+async def _explained(brokers: KafkaAccess, error: BaseException, what: str) -> FloodwayError:
+    if isinstance(error, KafkaConnectionError):
+        return await why_unreachable(brokers, error)
+    return explain(error, what)
 
 
 async def _true_ends(
@@ -83,23 +103,33 @@ async def _true_ends(
 ) -> dict[TopicPartition, int]:
     """Where partitions end, by their last records.
 
-    The embedded broker tells the offset behind the FIRST record of the last batch; a fetch returns the whole batch.
+    Kafka counts in the marker that ends a transaction, which no reader ever sees: a consumer that waits for the offset
+    told would wait for ever. So where nothing stands at the last offset, we look further back, in growing steps. The
+    embedded broker tells the offset behind the FIRST record of the last batch; a fetch returns the whole batch.
     """
-    ends = dict(told)
-    asked = {partition for partition, end in told.items() if end > beginnings[partition]}
-    for partition in asked:
+    ends, last = dict(told), dict[TopicPartition, int]()
+    back = {partition: 1 for partition, end in told.items() if end > beginnings[partition]}
+    for partition in back:
         consumer.seek(partition, told[partition] - 1)
-    deadline = monotonic() + LAST_BATCH_WAIT_S  # behind the last record may stand a transaction's marker, never seen
-    while asked and monotonic() < deadline:
-        for partition, records in (await consumer.getmany(timeout_ms=100)).items():
-            ends[partition] = max(ends[partition], records[-1].offset + 1)
-            asked.discard(partition)
+    deadline = monotonic() + LAST_BATCH_WAIT_S
+    while back and monotonic() < deadline:
+        for partition, records in (await consumer.getmany(*back, timeout_ms=100)).items():
+            last[partition] = records[-1].offset + 1
+        for partition in [p for p in back if await consumer.position(p) >= told[p]]:
+            looked_from = told[partition] - back[partition]
+            if partition in last or looked_from <= beginnings[partition]:
+                ends[partition] = last.get(partition, beginnings[partition])
+                del back[partition]
+            else:
+                back[partition] *= LOOK_BACK_FACTOR
+                consumer.seek(partition, max(beginnings[partition], told[partition] - back[partition]))
     return ends
 
 
-async def committed(bootstrap: str, group: str, topic: str) -> Positions:
+async def committed(brokers: Brokers, group: str, topic: str) -> Positions:
     """What a consumer group has committed; partitions it has not committed are left out."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=group, enable_auto_commit=False)
+    brokers = access_to(brokers)
+    consumer = _consumer(brokers, group_id=group)
     try:
         await consumer.start()
         found = {}
@@ -109,17 +139,22 @@ async def committed(bootstrap: str, group: str, topic: str) -> Positions:
                 found[partition.partition] = offset
         return found
     except (KafkaError, OSError) as error:
-        raise LogUnavailable(f"Kafka did not tell what {group} has committed: {error!r}.") from error
+        raise await _explained(brokers, error, f"tell what {group} has committed") from error
     finally:
         await consumer.stop()
 
 
-async def lag(bootstrap: str, group: str, topic: str) -> tuple[int, Positions]:
-    """How many records of a topic a consumer group has not committed yet, and what it has committed."""
-    reader = await TopicReader.open(bootstrap, topic, start="end")
+async def lag(brokers: Brokers, group: str, topic: str) -> tuple[int, Positions]:
+    """How many records of a topic a consumer group has not committed yet, and what it has committed.
+
+    An offset stands for a record; those that compaction or transactions leave empty count too, but for the last.
+    """
+    reader = await TopicReader.open(brokers, topic, start="end")
     await reader.close()
-    done = await committed(bootstrap, group, topic)
-    return sum(end - done.get(partition, 0) for partition, end in reader.ends.items()), done
+    done = await committed(brokers, group, topic)
+    # What retention has taken is no longer waited for.
+    read_to = {partition: max(done.get(partition, 0), first) for partition, first in reader.beginnings.items()}
+    return sum(max(0, end - read_to[partition]) for partition, end in reader.ends.items()), done
 
 
 async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:

@@ -47,6 +47,8 @@ def test_exit_codes_tell_apart_what_a_script_would_treat_apart() -> None:
         "Fenced": 3,
         "UnknownThing": 4,
         "Refused": 5,
+        "LogRefused": 69,
+        "LogForbidden": 77,
         "Unavailable": 75,
     }
     assert {k.exit_code for k in classes().values() if issubclass(k, errors.Unavailable)} == {75}

@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError, fields
 import pytest
 
 from streams.errors import SettingsError
-from streams.settings import PREFIX, Settings, load
+from streams.settings import PREFIX, Settings, environment, load
 
 NUMBERS = [f.name for f in fields(Settings) if f.type in (int, float)]
 
@@ -59,6 +59,7 @@ def test_settings_are_frozen() -> None:
         ("TOPIC_PARTITIONS", "many", "a whole number"),
         ("TOPIC_PARTITIONS", "1.5", "a whole number"),
         ("HOLD_TTL_S", "half an hour", "a number"),
+        ("KAFKA_IDEMPOTENT", "maybe", "true or false"),
     ],
 )
 def test_what_is_no_number_is_refused_by_name(name: str, text: str, wanted: str) -> None:
@@ -89,6 +90,7 @@ def test_every_number_is_finite(name: str, text: str) -> None:
         ({"hold_ttl_s": 100.0, "dedupe_retention_s": 100.0}, ("HOLD_TTL_S=100.0", "DEDUPE_RETENTION_S=100.0")),
         ({"chunk_max_records": 101, "batch_max_orders": 100}, ("CHUNK_MAX_RECORDS=101", "BATCH_MAX_ORDERS=100")),
         ({"replica_wait_s": 2.0, "postgres_timeout_s": 1.0}, ("REPLICA_WAIT_S=2.0", "POSTGRES_TIMEOUT_S=1.0")),
+        ({"topic_min_insync": 2}, ("TOPIC_MIN_INSYNC=2", "TOPIC_REPLICATION=1")),
     ],
 )
 def test_a_broken_relation_names_both_sides(values: dict[str, float], named: tuple[str, str]) -> None:
@@ -117,9 +119,44 @@ def test_relations_and_bounds_allow_their_edge(values: dict[str, float | str]) -
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("batch_max_orders", 5_001), ("expiry_batch", 5_001), ("log_level", "LOUD")]
+    ("name", "value"),
+    [
+        ("batch_max_orders", 5_001),
+        ("expiry_batch", 5_001),
+        ("log_level", "LOUD"),
+        ("kafka_security", "TLS"),
+        ("kafka_sasl_mechanism", "GSSAPI"),
+        ("kafka_security", "SASL_SSL"),
+    ],
 )
 def test_what_a_script_or_the_log_cannot_take_is_refused(name: str, value: int | str) -> None:
     """Found at start, by name, not by the first batch."""
     with pytest.raises(SettingsError, match=f"^{PREFIX}{name.upper()}={value} "):
         load({}, **{name: value})
+
+
+SECRET = "sw0rdfish"
+WITH_SECRETS = {
+    PREFIX + "KAFKA_SECURITY": "SASL_SSL",
+    PREFIX + "KAFKA_USER": "floodway",
+    PREFIX + "KAFKA_PASSWORD": SECRET,
+    PREFIX + "REDIS_URL": f"rediss://floodway:{SECRET}@redis:6379/0",
+    PREFIX + "POSTGRES_DSN": f"postgresql://floodway:{SECRET}@db/floodway?sslmode=verify-full",
+    PREFIX + "POSTGRES_REPLICA_DSN": f"postgresql://db/floodway?user=floodway&password={SECRET}",
+}
+
+
+def test_secrets_are_not_shown() -> None:
+    """The text form, which a log or a traceback may show, has no password in it, and the rest of each address."""
+    settings = load(WITH_SECRETS)
+    assert settings.kafka_password == SECRET
+    shown = repr(settings)
+    assert SECRET not in shown
+    assert "rediss://floodway:***@redis:6379/0" in shown
+    assert "postgresql://floodway:***@db/floodway?sslmode=verify-full" in shown
+
+
+def test_a_child_runs_with_exactly_these_settings() -> None:
+    """What `environment` spells out is read back as it was, secrets and all."""
+    settings = load(WITH_SECRETS, kafka_idempotent=False, hold_ttl_s=60.5)
+    assert load(environment(settings)) == settings
