@@ -37,6 +37,7 @@ COMMANDS = {
 stock = App(name="stock", help="Goods in, and what is on the shelves.")
 promo = App(name="promo", help="Promotions: units set aside, with a window and a limit for each buyer.")
 bench = App(name="bench", help="Measurements on this machine: each part alone, peers, what an order costs.")
+kafka = App(name="kafka", help="Apache Kafka for `floodway up --broker kafka`.")
 
 
 def _register(group: App, name: str, target: str, words: str) -> None:
@@ -53,9 +54,11 @@ _register(promo, "open", "infra.cli.promo:open_", "Set units aside for a promoti
 _register(promo, "close", "infra.cli.promo:close", "Close a promotion and sweep its free units back to main.")
 _register(promo, "show", "infra.cli.promo:show", "Show promotions, or one with its pool.")
 _register(bench, "parts", "infra.cli.bench:parts", "Measure the limit of each part alone, and the whole beside them.")
+_register(kafka, "install", "infra.cli.kafka:install", "Bring Apache Kafka's jars from Maven Central, once.")
 app.command(stock)
 app.command(promo)
 app.command(bench)
+app.command(kafka)
 
 
 def main() -> None:

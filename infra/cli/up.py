@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import Literal
 
-from infra.embedded.addresses import Addresses, Part
+from infra.embedded import kafka
+from infra.embedded.addresses import Addresses, Broker, Part, server_name
 from infra.embedded.stack import Stack
 from infra.embedded.state import InUse, owner_pid, running
 from streams.errors import FloodwayError, StackError
-from streams.settings import load
+from streams.settings import load, masked
 from streams.topics import SUBMITTED
 
 LOOK_INTERVAL_S = 0.25
@@ -31,17 +33,28 @@ INTERRUPTED = 130
 END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def up(*, json: bool = False, fresh: bool = False, data_dir: Path = Path(".floodway")) -> int:
+def up(
+    *,
+    broker: Literal["tansu", "kafka"] = "tansu",
+    nodes: Literal[1, 3] = 1,
+    json: bool = False,
+    fresh: bool = False,
+    data_dir: Path = Path(".floodway"),
+) -> int:
     """Start Kafka, Redis, Postgres and a Postgres replica on this machine, and keep them until interrupted.
 
     Prints the addresses as `export FLOODWAY_…=…` lines, which every other command reads. In a second terminal,
     `eval "$(floodway up)"` sets them: where a stack runs already, `up` prints its addresses and ends.
 
-    Orders, stock and ledger are kept in the data directory for the next `up`. The broker keeps its topics in memory
-    only: they are gone when it ends.
+    Orders, stock and ledger are kept in the data directory for the next `up`. So are topics with `--broker kafka`;
+    tansu keeps them in memory only, and they are gone when it ends.
 
     Parameters
     ----------
+    broker
+        tansu starts at once; kafka is Apache Kafka, needs Java 17, and is brought by Maven at its first start.
+    nodes
+        How many brokers; with 3 every record is on three of them, and on two before it counts as written.
     json
         Print one JSON object instead of the export lines.
     fresh
@@ -54,7 +67,7 @@ def up(*, json: bool = False, fresh: bool = False, data_dir: Path = Path(".flood
     if addresses is None:
         with _signals_interrupt():
             try:
-                return _run(json=json, fresh=fresh, data_dir=data_dir)
+                return _run(broker, nodes, json=json, fresh=fresh, data_dir=data_dir)
             except KeyboardInterrupt:
                 _say("Interrupted while starting; nothing was left running.")
                 return INTERRUPTED
@@ -72,10 +85,13 @@ def up(*, json: bool = False, fresh: bool = False, data_dir: Path = Path(".flood
     return 0
 
 
-def _run(*, json: bool, fresh: bool, data_dir: Path) -> int:
+def _run(broker: str, nodes: int, *, json: bool, fresh: bool, data_dir: Path) -> int:
+    if broker == Broker.KAFKA and not kafka.jars_dir().is_dir():
+        _say(f"Bringing Apache Kafka {kafka.version()} to {kafka.jars_dir()}, once …")
+        kafka.install()
     _say(f"Starting Kafka, Redis, Postgres and its replica in {data_dir} …")
     began = time.monotonic()
-    stack = Stack.start(data_dir, fresh=fresh)
+    stack = Stack.start(data_dir, fresh=fresh, broker=broker, nodes=nodes)
     try:
         _make_ready(stack.addresses)
         _warn_of_other_servers(stack.addresses)
@@ -84,7 +100,8 @@ def _run(*, json: bool, fresh: bool, data_dir: Path) -> int:
         return _watch(stack)
     except KeyboardInterrupt:
         _say("Stopping; again Ctrl-C kills.")
-        _warn_of_unread(stack.addresses)
+        if stack.broker is Broker.TANSU:
+            _warn_of_unread(stack.addresses)
         return 0
     finally:
         try:
@@ -95,18 +112,22 @@ def _run(*, json: bool, fresh: bool, data_dir: Path) -> int:
 
 def _watch(stack: Stack) -> int:
     """Bring back what dies, until interrupted; 1 when a part does not stay up."""
-    restarts: Counter[Part] = Counter()
+    restarts: Counter[str] = Counter()
     while True:
         time.sleep(LOOK_INTERVAL_S)
-        for part in set(Part) - stack.pids().keys():
-            restarts[part] += 1
-            if restarts[part] > RESTARTS_MAX:
-                _say(f"{part} died {restarts[part]} times; giving up. See {stack.log_path(part)}.")
+        for part, node in stack.servers():
+            name = server_name(part, node)
+            if name in stack.pids():
+                continue
+            restarts[name] += 1
+            if restarts[name] > RESTARTS_MAX:
+                _say(f"{name} died {restarts[name]} times; giving up. See {stack.log_path(part, node)}.")
                 return 1
-            stack.restart(part)
+            stack.restart(part, node)
             _make_ready(stack.addresses)
-            lost = "; what its topics held is gone" if part is Part.KAFKA else ""
-            _say(f"{part} had died and was started again{lost}. See {stack.log_path(part)}.")
+            in_memory = part is Part.KAFKA and stack.broker is Broker.TANSU
+            lost = "; what its topics held is gone" if in_memory else ""
+            _say(f"{name} had died and was started again{lost}. See {stack.log_path(part, node)}.")
 
 
 def _make_ready(addresses: Addresses) -> None:
@@ -165,7 +186,7 @@ def _warn_of_other_servers(addresses: Addresses) -> None:
         other = os.environ.get(name, value)
         if other != value:
             _say(
-                f"{name} is set to {other} in this shell, and stays so: commands here use that server and not "
+                f"{name} is set to {masked(name, other)} in this shell, and stays so: commands here use that and not "
                 f"{value}, until you set it."
             )
 

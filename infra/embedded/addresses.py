@@ -16,25 +16,45 @@ class Part(StrEnum):
     REPLICA = "replica"
 
 
+class Broker(StrEnum):
+    """Which program speaks Kafka's protocol: one static binary, in memory, or Apache Kafka itself."""
+
+    TANSU = "tansu"
+    KAFKA = "kafka"
+
+
+def server_name(part: Part, node: int = 1) -> str:
+    """What a server is called in ports, logs and directories: the first node of a part as the part itself."""
+    return part.value if node == 1 else f"{part}-{node}"
+
+
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """What a client needs to know, in the form that each client library takes."""
+    """What a client needs to know, in the form that each client library takes, and what the broker can do."""
 
     kafka_bootstrap: str
     redis_url: str
     postgres_dsn: str
     postgres_replica_dsn: str
+    kafka_idempotent: bool = False
+    topic_replication: int = 1
+    topic_min_insync: int = 1
 
     @classmethod
-    def of_ports(cls, ports: Mapping[Part, int]) -> "Addresses":
+    def of_ports(cls, ports: Mapping[str, int], broker: Broker = Broker.TANSU, nodes: int = 1) -> "Addresses":
         """The addresses of a stack that listens on these ports of the loopback interface."""
+        brokers = (ports[server_name(Part.KAFKA, node)] for node in range(1, nodes + 1))
         return cls(
-            kafka_bootstrap=f"{HOST}:{ports[Part.KAFKA]}",
+            kafka_bootstrap=",".join(f"{HOST}:{port}" for port in brokers),
             redis_url=f"redis://{HOST}:{ports[Part.REDIS]}/0",
             postgres_dsn=f"postgresql://floodway@{HOST}:{ports[Part.POSTGRES]}/floodway",
             postgres_replica_dsn=f"postgresql://floodway@{HOST}:{ports[Part.REPLICA]}/floodway",
+            kafka_idempotent=broker is Broker.KAFKA,
+            topic_replication=nodes,
+            topic_min_insync=nodes // 2 + 1,
         )
 
     def environment(self) -> dict[str, str]:
         """The addresses by the names of the environment variables that every command reads."""
-        return {f"FLOODWAY_{name.upper()}": value for name, value in asdict(self).items()}
+        values = asdict(self) | {"kafka_idempotent": "true" if self.kafka_idempotent else "false"}
+        return {f"FLOODWAY_{name.upper()}": str(value) for name, value in values.items()}

@@ -59,12 +59,12 @@ def _executable(package: str, pattern: str) -> Path:
     )
 
 
-def servers_user(data_dir: Path) -> User | None:
+def servers_user(data_dir: Path, *more: Path) -> User | None:
     """As whom the servers run: ourselves (None), or as root an unprivileged user, since PostgreSQL refuses root.
 
     That user often cannot enter the project, /root being closed to it. Then the servers keep CAP_DAC_OVERRIDE, which
     the default container has too: without it they could not open their own program. PostgreSQL's roles are no
-    superusers for that reason. Raises `StackError` when no user fits.
+    superusers for that reason. `more` is what they need besides. Raises `StackError` when no user fits.
     """
     if os.geteuid() != 0:
         return None
@@ -73,7 +73,7 @@ def servers_user(data_dir: Path) -> User | None:
             entry = pwd.getpwnam(name)
         except KeyError:
             continue
-        closed = [path for path in (data_dir, SETTINGS_DIR, find_binaries().postgres_bin) if not _is_open(path)]
+        closed = [path for path in (data_dir, SETTINGS_DIR, find_binaries().postgres_bin, *more) if not _is_open(path)]
         if closed and sys.platform != "linux":
             raise StackError(
                 f"As root the servers run as {name!r}, who cannot enter {closed[0]}. Run as an ordinary user, or move "

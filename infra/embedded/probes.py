@@ -12,6 +12,7 @@ TIMEOUT_S = 1.0
 INTERVAL_S = 0.02
 ANSWER_MAX_BYTES = 65_536
 
+METADATA = 3
 API_VERSIONS = 18
 
 
@@ -26,6 +27,36 @@ def kafka_answers(port: int) -> bool:
             _, echoed, error = struct.unpack(">iih", answer[:10])
             return (echoed, error) == (correlation_id, 0)
     return False
+
+
+def kafka_serves(port: int, node: int) -> bool:
+    """Whether Apache Kafka's `node` answers, and is itself among the brokers that take records."""
+    correlation_id = 9
+    request = struct.pack(">hhihi", METADATA, 1, correlation_id, -1, 0)  # of no topic
+    with contextlib.suppress(OSError, struct.error), socket.create_connection((HOST, port), TIMEOUT_S) as line:
+        line.settimeout(TIMEOUT_S)
+        line.sendall(struct.pack(">i", len(request)) + request)
+        answer = b""
+        while len(answer) < 4 or len(answer) < 4 + struct.unpack_from(">i", answer)[0]:
+            piece = line.recv(ANSWER_MAX_BYTES)
+            answer += piece
+            if not piece or len(answer) > ANSWER_MAX_BYTES:
+                return False
+        echoed, brokers = struct.unpack_from(">ii", answer, 4)
+        return echoed == correlation_id and node in _broker_ids(answer, 12, brokers)
+    return False
+
+
+def _broker_ids(answer: bytes, at: int, count: int) -> set[int]:
+    """The ids in a Metadata response (version 1): for each broker its id, host, port and rack."""
+    found = set()
+    for _ in range(count):
+        node, host_length = struct.unpack_from(">ih", answer, at)
+        at += 6 + host_length + 4
+        (rack_length,) = struct.unpack_from(">h", answer, at)
+        at += 2 + max(0, rack_length)
+        found.add(node)
+    return found
 
 
 def redis_answers(port: int, pid: int) -> bool:

@@ -10,13 +10,13 @@ import os
 import random
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from infra.embedded.addresses import HOST, Addresses, Part
+from infra.embedded.addresses import HOST, Addresses, Broker, Part
 from infra.embedded.children import kill_pid, started_at
 from streams.errors import StackError
 
@@ -66,30 +66,39 @@ class Layout:
         """Locked while a stack lives here; holds the process id of its owner."""
         return self.data_dir / "lock"
 
-    def log_path(self, part: Part) -> Path:
-        """What `part` says; the end of what it said in the run before stands beside it with `.1`."""
-        return self.data_dir / "logs" / f"{part}.log"
+    def log_path(self, server: str) -> Path:
+        """What a server says; the end of what it said in the run before stands beside it with `.1`."""
+        return self.data_dir / "logs" / f"{server}.log"
 
-    def part_dir(self, part: Part) -> Path:
-        """The data of `part`."""
-        return self.data_dir / part
+    def part_dir(self, server: str) -> Path:
+        """The data of a server."""
+        return self.data_dir / server
 
 
 @dataclass(frozen=True, slots=True)
 class State:
     """The content of `stack.json`. Without an owner the stack is down; the ports are kept for the next start."""
 
-    ports: dict[Part, int]
+    ports: dict[str, int]
     owner: Process | None = None
-    children: dict[Part, Process] = field(default_factory=dict)
+    children: dict[str, Process] = field(default_factory=dict)
+    broker: Broker = Broker.TANSU
+    nodes: int = 1
+
+    @property
+    def addresses(self) -> Addresses:
+        """Where its servers listen."""
+        return Addresses.of_ports(self.ports, self.broker, self.nodes)
 
     def write(self, layout: Layout) -> None:
         """Replace the file in one step, so that a reader never sees half of it."""
         document = {
             "owner": _as_json(self.owner),
+            "broker": self.broker,
+            "nodes": self.nodes,
             "ports": dict(self.ports),
-            "children": {part: _as_json(child) for part, child in self.children.items()},
-            "environment": Addresses.of_ports(self.ports).environment(),
+            "children": {server: _as_json(child) for server, child in self.children.items()},
+            "environment": self.addresses.environment(),
         }
         beside = layout.state_path.with_suffix(".json.new")
         beside.write_text(json.dumps(document, indent=2) + "\n")
@@ -100,12 +109,16 @@ class State:
         """The state, or None when there is none or it makes no sense."""
         try:
             document = json.loads(layout.state_path.read_text())
-            return cls(
-                ports={part: int(document["ports"][part]) for part in Part},
+            state = cls(
+                ports={str(name): int(port) for name, port in document["ports"].items()},
                 owner=Process(**document["owner"]) if document["owner"] else None,
-                children={Part(part): Process(**child) for part, child in document["children"].items()},
+                children={str(name): Process(**child) for name, child in document["children"].items()},
+                broker=Broker(document["broker"]),
+                nodes=int(document["nodes"]),
             )
-        except (OSError, ValueError, KeyError, TypeError):
+            assert state.addresses  # every part has its port
+            return state
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def end_leftovers(self) -> None:
@@ -126,7 +139,7 @@ def running(data_dir: Path) -> Addresses | None:
     state = State.read(Layout(data_dir.resolve()))
     if state is None or state.owner is None or not state.owner.is_alive():
         return None
-    return Addresses.of_ports(state.ports)
+    return state.addresses
 
 
 def owner_pid(data_dir: Path) -> int | None:
@@ -179,10 +192,10 @@ def lock(layout: Layout) -> IO[str]:
     return file
 
 
-def choose_ports(wanted: Mapping[Part, int]) -> dict[Part, int]:
-    """A free port for each part, the wanted one where it is free. Raises `StackError` when there are none."""
-    with ExitStack() as held:  # all at once, so that no two parts get the same one
-        return {part: _free_port(wanted.get(part), held) for part in Part}
+def choose_ports(wanted: Mapping[str, int], names: Iterable[str] = tuple(Part)) -> dict[str, int]:
+    """A free port for each name, the wanted one where it is free. Raises `StackError` when there are none."""
+    with ExitStack() as held:  # all at once, so that no two get the same one
+        return {str(name): _free_port(wanted.get(name), held) for name in names}
 
 
 def _free_port(wanted: int | None, held: ExitStack) -> int:

@@ -58,7 +58,7 @@ def command(log: Path, *argv: str | Path, env: Mapping[str, str]) -> Iterator[No
 def exported(log: Path) -> dict[str, str]:
     """The `export` lines that were printed, once all are there."""
     found = dict(re.findall(r"^export (\w+)=(\S+)$", log.read_text(), re.MULTILINE)) if log.exists() else {}
-    return found if len(found) == 4 else {}
+    return found if len(found) == 7 else {}
 
 
 @pytest.fixture(scope="module")

@@ -90,7 +90,9 @@ def test_nothing_listens_beyond_loopback(stack: Stack) -> None:
     """All four listen on 127.0.0.1 only: their logins are open."""
     listening = Path("/proc/net/tcp").read_text().splitlines()[1:]
     ports = {int(line.split()[1].split(":")[1], 16): line.split()[1].split(":")[0] for line in listening}
-    ours = {ports[int(address.split(":")[-1].split("/")[0])] for address in stack.addresses.environment().values()}
+    ours = {
+        ports[int(address.split(":")[-1].split("/")[0])] for address in list(stack.addresses.environment().values())[:4]
+    }
     assert ours == {"0100007F"}
 
 
@@ -114,7 +116,7 @@ def test_a_directory_in_use_is_refused(stack: Stack) -> None:
 
 def test_a_reused_process_id_is_not_the_owner(tmp_path: Path) -> None:
     """A state file whose owner's id now belongs to a process that began at another time means no stack."""
-    ports = dict(zip(Part, range(1, 5), strict=True))
+    ports = dict(zip(map(str, Part), range(1, 5), strict=True))
     State(ports, owner=Process(os.getpid(), "at another time")).write(Layout(tmp_path))
     assert running(tmp_path) is None
 
