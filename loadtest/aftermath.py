@@ -12,6 +12,7 @@ from loadtest.surge import Show
 from streams.instants import to_ms
 from streams.messages import Report, ReportType
 from streams.parts import Parts
+from streams.stores.kafka_access import access
 from streams.stores.log import Entry
 from streams.stores.partitioner import partition_of
 from streams.stores.reader_kafka import TopicReader
@@ -29,7 +30,7 @@ class _Changed(msgspec.Struct, gc=False):
 
 async def aftermath(parts: Parts, accepted: list[str], *, timeout_s: float, show: Show) -> dict[str, int]:
     """Pay a share of the orders, cancel another, wait until the rest has expired; returns changes by kind."""
-    reader = await TopicReader.open(parts.settings.kafka_bootstrap, CHANGED.name, start="end")
+    reader = await TopicReader.open(access(parts.settings), CHANGED.name, start="end")
     try:
         await _send_reports(parts, accepted)
         changes: dict[str, str] = {}

@@ -24,6 +24,8 @@ from loadtest.plan import TAIL, Kind
 from loadtest.planfile import Row
 from loadtest.sender import Sender
 from streams.instants import to_datetime
+from streams.settings import load
+from streams.stores.kafka_access import access
 from streams.topics import SUBMITTED
 
 TICK_S = 0.01
@@ -141,11 +143,10 @@ class Generator:
 async def _main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("records", type=Path)
-    parser.add_argument("--bootstrap", required=True)
     parser.add_argument("--total", type=int, required=True)
     parser.add_argument("--rate", type=float)
     args = parser.parse_args()
-    sender = await Sender.connect(args.bootstrap, SUBMITTED.name)
+    sender = await Sender.connect(access(load()), SUBMITTED.name)
     try:
         generator = Generator(planfile.read(args.records), args.total, sender)
         gc.freeze()

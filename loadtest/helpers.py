@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import json
+import os
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
 from streams.errors import FloodwayError
+from streams.settings import Settings, environment
 
 END_WAIT_S = 30.0
 
@@ -48,10 +50,14 @@ class Helper:
 
 
 @contextlib.asynccontextmanager
-async def helper(name: str, *argv: object) -> AsyncIterator[Helper]:
-    """Run the module `loadtest.<name>` with these arguments; it ends with the `with` block."""
+async def helper(name: str, settings: Settings, *argv: object) -> AsyncIterator[Helper]:
+    """Run the module `loadtest.<name>` with these arguments and settings; it ends with the `with` block.
+
+    Settings go by the environment: everybody on the machine may read the arguments of a process.
+    """
     process = await asyncio.create_subprocess_exec(
         *[sys.executable, "-m", f"loadtest.{name}", *map(str, argv)],
+        env={**os.environ, **environment(settings)},
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=1 << 24,  # a generator's report has a count for each tenth of a second

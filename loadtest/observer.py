@@ -15,6 +15,8 @@ import uvloop
 
 from loadtest import planfile
 from loadtest.tally import Tally, report_bytes
+from streams.settings import load
+from streams.stores.kafka_access import access
 from streams.stores.reader_kafka import TopicReader
 from streams.topics import DECIDED
 
@@ -55,11 +57,10 @@ async def _main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sends", type=Path)
     parser.add_argument("report", type=Path)
-    parser.add_argument("--bootstrap", required=True)
     parser.add_argument("--run", required=True)
     parser.add_argument("--keep-ids", action="store_true")
     args = parser.parse_args()
-    reader = await TopicReader.open(args.bootstrap, DECIDED.name, start="end")
+    reader = await TopicReader.open(access(load()), DECIDED.name, start="end")
     tally = Tally(args.run, planfile.read_sends(args.sends), keep_ids=args.keep_ids)
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)

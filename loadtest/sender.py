@@ -7,7 +7,8 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from streams.errors import LogUnavailable
+from streams.stores.kafka_access import Brokers, access_to
+from streams.stores.kafka_faults import explain, why_unreachable
 
 BATCH_BYTES = 900_000
 """One produce request's records of a partition; under the topics' `max.message.bytes` of 1 MiB."""
@@ -35,10 +36,12 @@ class Sender:
         """Records handed over and not yet confirmed by Kafka."""
 
     @classmethod
-    async def connect(cls, bootstrap: str, topic: str) -> "Sender":
-        """Connect to the brokers `host:port,…`; raises `LogUnavailable`."""
+    async def connect(cls, brokers: Brokers, topic: str) -> "Sender":
+        """Connect to the brokers; raises `LogUnavailable`, or `LogRefused` when they do not want us."""
+        brokers = access_to(brokers)
         producer = AIOKafkaProducer(
-            bootstrap_servers=bootstrap,
+            **brokers.options(),
+            enable_idempotence=brokers.idempotent,
             acks="all",
             max_batch_size=BATCH_BYTES,
             max_request_size=12 * BATCH_BYTES,
@@ -49,7 +52,7 @@ class Sender:
             await producer.start()
         except (KafkaError, OSError) as error:
             await producer.stop()
-            raise LogUnavailable(f"Kafka at {bootstrap} does not answer ({error}); is it running?") from error
+            raise await why_unreachable(brokers, error) from error
         return cls(producer, topic)
 
     def put(self, rows: "list[tuple[int, int, bytes | None, bytes]]", malformed: int, at_ms: int, tail: bytes) -> int:
@@ -109,6 +112,6 @@ class Sender:
                 self.unacknowledged -= batch.record_count()
                 self._acknowledged.set()
         except KafkaError as error:
-            raise LogUnavailable(f"Kafka did not confirm records of {self._topic}-{partition}: {error!r}.") from error
+            raise explain(error, f"confirm records of {self._topic}-{partition}") from error
         finally:
             self._acknowledged.set()

@@ -26,6 +26,8 @@ from streams.errors import FloodwayError
 from streams.parts import Parts
 from streams.promotions import open_promotion
 from streams.receiving import receive
+from streams.settings import Settings
+from streams.stores.kafka_access import Brokers, access
 from streams.stores.reader_kafka import TopicReader
 from streams.topics import SUBMITTED_DLQ
 
@@ -79,13 +81,13 @@ async def surge(
 
     `roles` are the processes to measure, beside our own. Returns also the accepted orders' ids if `keep_ids`.
     """
-    bootstrap = parts.settings.kafka_bootstrap
-    dead_before = await _ends(bootstrap, SUBMITTED_DLQ.name)
-    async with _Run.started(plan, bootstrap, rate_per_s, keep_ids=keep_ids) as run:
+    brokers = access(parts.settings)
+    dead_before = await _ends(brokers, SUBMITTED_DLQ.name)
+    async with _Run.started(plan, parts.settings, rate_per_s, keep_ids=keep_ids) as run:
         costs = await run.through(tell, roles or {})
         tally = await run.tallied()
         generated = run.generated
-    dead = await _dead_since(bootstrap, dead_before, plan)
+    dead = await _dead_since(brokers, dead_before, plan)
     report = outcome(plan, tally, generated, dead, asked_per_s=rate_per_s, costs=costs)
     return report, tally.accepted_ids
 
@@ -113,18 +115,17 @@ class _Run:
     @classmethod
     @contextlib.asynccontextmanager
     async def started(
-        cls, plan: Plan, bootstrap: str, rate_per_s: float | None, *, keep_ids: bool
+        cls, plan: Plan, settings: Settings, rate_per_s: float | None, *, keep_ids: bool
     ) -> "AsyncIterator[_Run]":
         """Both helpers, started and ready."""
         with tempfile.TemporaryDirectory(prefix="floodway-") as directory:
             records, sends = await asyncio.to_thread(planfile.write, Path(directory), plan)
             report = Path(directory) / "report"
             rate = () if rate_per_s is None else ("--rate", rate_per_s)
-            to = ("--bootstrap", bootstrap)
             ids = ("--keep-ids",) if keep_ids else ()
             async with (
-                helper("observer", sends, report, *to, f"--run={plan.run}", *ids) as observer,
-                helper("generator", records, *to, "--total", plan.total, *rate) as generator,
+                helper("observer", settings, sends, report, f"--run={plan.run}", *ids) as observer,
+                helper("generator", settings, records, "--total", plan.total, *rate) as generator,
             ):
                 await observer.ready()
                 await generator.ready()
@@ -203,16 +204,16 @@ class _Run:
         return Now(self._plan.total, self._plan.answers, self._sent, self._decided, self._p99_ms)
 
 
-async def _ends(bootstrap: str, topic: str) -> int:
-    reader = await TopicReader.open(bootstrap, topic, start="end")
+async def _ends(brokers: Brokers, topic: str) -> int:
+    reader = await TopicReader.open(brokers, topic, start="end")
     await reader.close()
     return sum(reader.ends.values())
 
 
-async def _dead_since(bootstrap: str, before: int, plan: Plan) -> int:
+async def _dead_since(brokers: Brokers, before: int, plan: Plan) -> int:
     """Dead letters since `before`; those of the last chunk may be a moment behind the last decision."""
     deadline = monotonic() + 5.0
-    while (found := await _ends(bootstrap, SUBMITTED_DLQ.name) - before) < plan.kinds[Kind.MALFORMED]:
+    while (found := await _ends(brokers, SUBMITTED_DLQ.name) - before) < plan.kinds[Kind.MALFORMED]:
         if monotonic() > deadline:
             break
         await asyncio.sleep(0.2)

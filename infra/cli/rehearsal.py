@@ -35,7 +35,7 @@ def servers(data_dir: Path) -> Iterator[tuple[Settings, Pids]]:
     people.print("Starting Kafka, Redis, Postgres and its replica …")
     with Stack.start(data_dir, fresh=True) as stack:
         settings = load(os.environ | stack.addresses.environment())
-        yield settings, lambda: {part.value: pid for part, pid in stack.pids().items()}
+        yield settings, stack.pids
 
 
 @contextlib.asynccontextmanager

@@ -6,6 +6,7 @@ from time import monotonic
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams.errors import Unavailable
+from streams.stores.kafka_access import Brokers, access_to
 from streams.stores.reader_kafka import TopicReader
 
 LOOK_S = 0.02
@@ -21,21 +22,21 @@ class Announced:
     """
 
     def __init__(
-        self, bootstrap: str, topic: str, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]
+        self, brokers: Brokers, topic: str, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]
     ) -> None:
-        self._bootstrap, self._topic = bootstrap, topic
+        self._brokers, self._topic = brokers, topic
         self._consumer, self._partitions = consumer, partitions
 
     @classmethod
-    async def open(cls, bootstrap: str, topic: str, partitions: int) -> "Announced":
+    async def open(cls, brokers: Brokers, topic: str, partitions: int) -> "Announced":
         """Connect."""
-        consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+        consumer = AIOKafkaConsumer(**access_to(brokers).options(), enable_auto_commit=False)
         await consumer.start()
-        return cls(bootstrap, topic, consumer, [TopicPartition(topic, number) for number in range(partitions)])
+        return cls(brokers, topic, consumer, [TopicPartition(topic, number) for number in range(partitions)])
 
     async def count(self) -> int:
         """How many records the topic has."""
-        reader = await TopicReader.open(self._bootstrap, self._topic, start="end")
+        reader = await TopicReader.open(self._brokers, self._topic, start="end")
         await reader.close()
         return sum(reader.ends.values())
 

@@ -13,6 +13,7 @@ from loadtest.bench.stages import Stages, answered, bookings, chunks, decoded, r
 from streams.chunks import Chunk
 from streams.core.stock import Code, Promotion
 from streams.intake.decode import decode
+from streams.stores.kafka_access import access
 from streams.stores.stock_redis import RedisStock
 from streams.topics import DECIDED
 
@@ -63,7 +64,7 @@ class Fetch(_Quiet):
             await self._rig.fill(self.TOPIC, Orders("fetch").make(orders - self._filled))
             self._filled = orders
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=settings.kafka_bootstrap,
+            **access(settings).options(),
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             fetch_max_wait_ms=settings.fetch_max_wait_ms,

@@ -10,6 +10,7 @@ from loadtest.bench.parts import Announce, Books, Decode, Fetch, Part, Persist, 
 from loadtest.bench.rig import Rig, Say, rig
 from loadtest.bench.running import Reader, Whole
 from streams.errors import Refused
+from streams.stores.kafka_access import access
 from streams.topics import DECIDED
 
 ROUNDS = 3
@@ -118,7 +119,7 @@ async def measure_parts(orders: int, only: Sequence[str], say: Say, *, rounds: i
 
 async def _part(made: Rig, name: str) -> Part:
     async def announced() -> Announced:
-        return await Announced.open(made.settings.kafka_bootstrap, DECIDED.name, made.settings.topic_partitions)
+        return await Announced.open(access(made.settings), DECIDED.name, made.settings.topic_partitions)
 
     match name:
         case "fetch":

@@ -21,6 +21,7 @@ from loadtest.bench.orders import ALL_SKUS, Order, spread_out
 from streams.parts import Parts
 from streams.receiving import receive
 from streams.settings import Settings, load
+from streams.stores.kafka_access import access
 from streams.stores.log import Entry
 
 ENDLESS_UNITS = 1_000_000_000
@@ -44,11 +45,11 @@ class Rig:
 
     def servers_cpu_s(self) -> dict[str, float]:
         """CPU that each server has used, seconds."""
-        return cpu.each_cpu_s({part.value: pid for part, pid in self.stack.pids().items()})
+        return cpu.each_cpu_s(self.stack.pids())
 
     async def create_topic(self, name: str) -> None:
         """A topic with as many partitions as ours."""
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.settings.kafka_bootstrap)
+        admin = AIOKafkaAdminClient(**access(self.settings).options())
         await admin.start()
         try:
             await admin.create_topics([NewTopic(name, self.settings.topic_partitions, 1)])

@@ -161,4 +161,7 @@ async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicParti
     known = await consumer.topics()
     if topic not in known:
         raise UnknownThing(f"Topic {topic} does not exist; create it with `floodway init`.")
-    return [TopicPartition(topic, partition) for partition in sorted(consumer.partitions_for_topic(topic) or ())]
+    # A consumer without a subscription knows no partitions, and says so by an empty set, until it is told to look.
+    partitions = await consumer._client._wait_on_metadata(topic)
+    assert partitions, f"{topic} exists without partitions"
+    return [TopicPartition(topic, partition) for partition in sorted(partitions)]
