@@ -37,10 +37,10 @@ class Helper:
         if await self.next() is None:
             raise FloodwayError(f"The {self.name} ended with {await self._process.wait()} before it was ready.")
 
-    def tell(self) -> None:
+    def tell(self, words: str) -> None:
         """Tell it to go on."""
         assert self._process.stdin is not None
-        self._process.stdin.write(b"go on\n")
+        self._process.stdin.write(f"{words}\n".encode())
 
     async def ended(self) -> None:
         """Wait until it has ended by itself. Raises `FloodwayError` when it failed."""

@@ -20,7 +20,7 @@ from streams.stores.kafka_access import access
 from streams.stores.reader_kafka import TopicReader
 from streams.topics import DECIDED
 
-TELL_S = 0.2
+TELL_S = 0.5
 LOOK_S = 0.1
 CHUNK_RECORDS = 2_000
 
@@ -68,7 +68,9 @@ async def _main() -> None:
         print(json.dumps({"ready": tally.left}), flush=True)
         told_to_end = asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
         await Observer(reader, tally).run(told_to_end)
-        args.report.write_bytes(report_bytes(tally.report()))
+        started_at_ms = told_to_end.result().strip()
+        if started_at_ms:  # else whoever started us is gone
+            args.report.write_bytes(report_bytes(tally.report(int(started_at_ms))))
     finally:
         await reader.close()
 

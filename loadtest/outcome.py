@@ -5,10 +5,10 @@ from typing import Any
 
 import msgspec
 
-from loadtest.generator import SLOT_MS, GeneratorReport
+from loadtest.generator import GeneratorReport
 from loadtest.plan import Kind, Plan
 from loadtest.processes import Cost
-from loadtest.tally import Second, TallyReport
+from loadtest.tally import TallyReport, second_of
 from streams.audit import AuditReport
 
 REACHED = 0.95
@@ -18,7 +18,7 @@ MEASURING = ("generator", "observer", "command")
 
 
 class Moment(msgspec.Struct):
-    """One second since 1970: how many were sent and decided in it, how many waited at its end, and how long (ms)."""
+    """One second of the surge, the first is 0: records sent and decided in it, waiting at its end, and latency."""
 
     at_s: int
     sent: int = 0
@@ -145,7 +145,7 @@ def outcome(
         lag_peak=_lag_peak(generated.sent_by_slot, tally.decided_by_slot),
         cpu_us_per_order=_per_order({role: cost.cpu_us for role, cost in costs.items()}, orders),
         peak_rss_mb={role: cost.peak_rss_mb for role, cost in costs.items()},
-        moments=_moments(generated.sent_by_slot, tally.decided_by_slot, tally.seconds),
+        moments=_moments(generated, tally),
         unexpected=_deviations(plan, tally, dead_lettered),
     )
 
@@ -185,22 +185,18 @@ def _lag_peak(sent: dict[int, int], decided: dict[int, int]) -> int:
     return peak
 
 
-def _moments(sent: dict[int, int], decided: dict[int, int], seconds: list[Second]) -> list[Moment]:
-    """Every second from the first record to the last decision, also those in which nothing came."""
-    slots = sent.keys() | decided.keys()
-    if not slots:
-        return []
-    per_second = 1_000 // SLOT_MS
-    first, last = min(slots) // per_second, max(slots) // per_second
-    moments = {at_s: Moment(at_s) for at_s in range(first, last + 1)}
-    for slot, count in sent.items():
-        moments[slot // per_second].sent += count
-    for slot, count in decided.items():
-        moments[slot // per_second].decided += count
-    for second in seconds:
-        moments[second.at_s].p50_ms, moments[second.at_s].p99_ms = second.p50_ms, second.p99_ms
+def _moments(generated: GeneratorReport, tally: TallyReport) -> list[Moment]:
+    """Every second to the last decision, also those in which nothing came."""
+    start_ms = generated.started_at_ms
+    slots = [*generated.sent_by_slot, *tally.decided_by_slot]
+    moments = [Moment(at_s) for at_s in range(max((second_of(slot, start_ms) for slot in slots), default=-1) + 1)]
+    for slot, count in generated.sent_by_slot.items():
+        moments[second_of(slot, start_ms)].sent += count
+    for second in tally.seconds:
+        moment = moments[second.at_s]
+        moment.decided, moment.p50_ms, moment.p99_ms = second.decided, second.p50_ms, second.p99_ms
     lag = 0
-    for moment in moments.values():
+    for moment in moments:
         lag += moment.sent - moment.decided
         moment.lag = lag
-    return list(moments.values())
+    return moments

@@ -1,9 +1,12 @@
 """A plan's records in a file: frames of some thousand records, so that the generator holds one at a time."""
 
+import contextlib
+import tempfile
 from array import array
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,15 +19,28 @@ Row = tuple[int, int, bytes | None, bytes]
 """A `Planned` as plain tuple: half as dear to decode."""
 
 
-def write(directory: Path, plan: Plan) -> tuple[Path, Path]:
-    """Write a plan's records and its counts of sends; returns both files."""
-    records, sends = directory / "records", directory / "sends"
-    with records.open("wb") as file:
-        for frame in _frames(plan.records):
-            packed = msgspec.msgpack.encode(frame)
-            file.write(len(packed).to_bytes(LENGTH_BYTES) + packed)
-    sends.write_bytes(plan.sends.tobytes())
-    return records, sends
+class PlanFiles(NamedTuple):
+    """Where a plan is written: its records for the generator, its counts of sends for the observer.
+
+    `report` is where the observer writes what it saw.
+    """
+
+    records: Path
+    sends: Path
+    report: Path
+
+
+@contextlib.contextmanager
+def written(plan: Plan) -> Iterator[PlanFiles]:
+    """A plan in files, deleted at the end of the block. A million orders of one line take 300 MB and some seconds."""
+    with tempfile.TemporaryDirectory(prefix="floodway-") as directory:
+        files = PlanFiles(*(Path(directory) / name for name in PlanFiles._fields))
+        with files.records.open("wb") as file:
+            for frame in _frames(plan.records):
+                packed = msgspec.msgpack.encode(frame)
+                file.write(len(packed).to_bytes(LENGTH_BYTES) + packed)
+        files.sends.write_bytes(plan.sends.tobytes())
+        yield files
 
 
 def read(path: Path) -> Iterator[list[Row]]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-import tempfile
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -12,12 +12,12 @@ from typing import NamedTuple
 import msgspec
 
 from agents.worker import group
-from loadtest import planfile
 from loadtest.generator import GeneratorReport
 from loadtest.helpers import Helper, helper
 from loadtest.outcome import SurgeReport, outcome
 from loadtest.plan import Kind, Plan
-from loadtest.processes import Cost, Meter, Roots
+from loadtest.planfile import PlanFiles
+from loadtest.processes import Cost, Meter, Roots, rss_mb
 from loadtest.tally import TallyReport, report_from
 from streams.audit import AuditReport, audit
 from streams.clock import SystemClock
@@ -36,7 +36,7 @@ STALLED_S = 30.0
 LINGER_S = 1.0
 """So long decisions are still listened for when all have come: more would be repeats."""
 METER_S = 1.0
-TELL_S = 0.1
+TELL_S = 0.25
 
 Show = Callable[[str, int, int], object]
 """Told what is going on, how far it is, and of how much."""
@@ -71,6 +71,7 @@ async def provide(parts: Parts, plan: Plan, *, lasts_s: float, show: Show) -> No
 async def surge(
     parts: Parts,
     plan: Plan,
+    files: PlanFiles,
     *,
     rate_per_s: float | None,
     tell: Tell,
@@ -79,11 +80,12 @@ async def surge(
 ) -> tuple[SurgeReport, list[str]]:
     """Produce the plan at this rate, None for as fast as Kafka takes it, and watch until everything is answered.
 
-    `roles` are the processes to measure, beside our own. Returns also the accepted orders' ids if `keep_ids`.
+    `files` is where the plan is written. `roles` are the processes to measure, beside our own. Returns also the
+    accepted orders' ids if `keep_ids`.
     """
     brokers = access(parts.settings)
     dead_before = await _ends(brokers, SUBMITTED_DLQ.name)
-    async with _Run.started(plan, parts.settings, rate_per_s, keep_ids=keep_ids) as run:
+    async with _Run.started(plan, files, parts.settings, rate_per_s, keep_ids=keep_ids) as run:
         costs = await run.through(tell, roles or {})
         tally = await run.tallied()
         generated = run.generated
@@ -109,27 +111,24 @@ class _Run:
         self._report = report
         self._sent = self._decided = 0
         self._p99_ms = 0.0
-        self._is_complete = False
+        self._complete = asyncio.Event()
         self._generated: GeneratorReport | None = None
 
     @classmethod
     @contextlib.asynccontextmanager
     async def started(
-        cls, plan: Plan, settings: Settings, rate_per_s: float | None, *, keep_ids: bool
+        cls, plan: Plan, files: PlanFiles, settings: Settings, rate_per_s: float | None, *, keep_ids: bool
     ) -> "AsyncIterator[_Run]":
         """Both helpers, started and ready."""
-        with tempfile.TemporaryDirectory(prefix="floodway-") as directory:
-            records, sends = await asyncio.to_thread(planfile.write, Path(directory), plan)
-            report = Path(directory) / "report"
-            rate = () if rate_per_s is None else ("--rate", rate_per_s)
-            ids = ("--keep-ids",) if keep_ids else ()
-            async with (
-                helper("observer", settings, sends, report, f"--run={plan.run}", *ids) as observer,
-                helper("generator", settings, records, "--total", plan.total, *rate) as generator,
-            ):
-                await observer.ready()
-                await generator.ready()
-                yield cls(plan, generator, observer, report)
+        rate = () if rate_per_s is None else ("--rate", rate_per_s)
+        ids = ("--keep-ids",) if keep_ids else ()
+        async with (
+            helper("observer", settings, files.sends, files.report, f"--run={plan.run}", *ids) as observer,
+            helper("generator", settings, files.records, "--total", plan.total, *rate) as generator,
+        ):
+            await observer.ready()
+            await generator.ready()
+            yield cls(plan, generator, observer, files.report)
 
     @property
     def generated(self) -> GeneratorReport:
@@ -142,7 +141,7 @@ class _Run:
         meter = Meter({"generator": lambda: [self._generator.pid], "observer": lambda: [self._observer.pid], **roles})
         began_cpu_s = time.process_time()
         meter.start()
-        self._generator.tell()
+        self._generator.tell("go")
         try:
             async with asyncio.TaskGroup() as tasks:
                 heard = [tasks.create_task(self._hear_generator()), tasks.create_task(self._hear_observer())]
@@ -156,13 +155,14 @@ class _Run:
         tell(self._now())
         costs = meter.costs()
         if costs:
-            costs["command"] = Cost(int((time.process_time() - began_cpu_s) * 1e6), 0.0)
+            # Ours alone: servers and workers are our children too.
+            costs["command"] = Cost(int((time.process_time() - began_cpu_s) * 1e6), round(rss_mb([os.getpid()]), 1))
         return costs
 
     async def tallied(self) -> TallyReport:
         """End the observer, after some more listening, and take over what it saw."""
         await asyncio.sleep(LINGER_S)
-        self._observer.tell()
+        self._observer.tell(str(self.generated.started_at_ms))
         while await self._observer.next() is not None:
             pass
         await self._observer.ended()
@@ -179,7 +179,9 @@ class _Run:
 
     async def _hear_observer(self) -> None:
         while (said := await self._observer.next()) is not None:
-            self._decided, self._p99_ms, self._is_complete = said["decided"], said["p99_ms"], said["complete"]
+            self._decided, self._p99_ms = said["decided"], said["p99_ms"]
+            if said["complete"]:
+                self._complete.set()
         raise FloodwayError("The observer ended before all was answered.")
 
     async def _keep_telling(self, tell: Tell, meter: Meter) -> None:
@@ -192,13 +194,14 @@ class _Run:
                 meter.look()
 
     async def _until_answered(self, producing: "asyncio.Task[None]") -> None:
-        heard, heard_at = 0, monotonic()
-        while not (self._is_complete and producing.done()):
-            await asyncio.sleep(0.02)
-            if self._decided > heard or not producing.done():
+        """Wait for all answers; without new ones for long, after everything was sent, no more will come."""
+        await asyncio.wait([producing])
+        heard, heard_at = self._decided, monotonic()
+        while not self._complete.is_set() and monotonic() - heard_at < STALLED_S:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._complete.wait(), TELL_S)
+            if self._decided > heard:
                 heard, heard_at = self._decided, monotonic()
-            elif monotonic() - heard_at > STALLED_S:
-                return
 
     def _now(self) -> Now:
         return Now(self._plan.total, self._plan.answers, self._sent, self._decided, self._p99_ms)

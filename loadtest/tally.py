@@ -2,8 +2,9 @@
 
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -30,7 +31,7 @@ class Announced(msgspec.Struct, gc=False):
 
 
 class Second(msgspec.Struct):
-    """What was seen within one second since 1970. Latency in milliseconds."""
+    """What was seen within one second of the surge, the first is 0. Latency in milliseconds."""
 
     at_s: int
     decided: int
@@ -75,8 +76,7 @@ class Tally:
         self._decode = msgspec.json.Decoder(Announced).decode
         self._stamps: dict[str, float] = {}
         self._latencies_ms = array("d")
-        self._second_begins: list[tuple[int, int]] = []
-        self._by_slot: Counter[int] = Counter()
+        self._slots: list[tuple[int, int]] = []  # each with the number of decisions before it
         self._promoted: Counter[str] = Counter()
         self._rejected: Counter[Reason | None] = Counter()
         self._ids: list[str] = []
@@ -141,18 +141,20 @@ class Tally:
             return
         self.first_at_ms = self.first_at_ms or now_ms
         self.last_at_ms = now_ms
-        self._by_slot[int(now_ms) // SLOT_MS] += arrived
-        second = int(now_ms) // 1000
-        if not self._second_begins or self._second_begins[-1][0] != second:
-            self._second_begins.append((second, before))
+        slot = int(now_ms) // SLOT_MS
+        if not self._slots or self._slots[-1][0] != slot:
+            self._slots.append((slot, before))
 
     def recent_p99_ms(self) -> float:
-        """Latency of the slowest hundredth among what came in the second that runs and the one before."""
-        begin = self._second_begins[-2:][0][1] if self._second_begins else 0
+        """Latency of the slowest hundredth of the last second in which any came."""
+        if not self._slots:
+            return 0.0
+        since = self._slots[-1][0] - 1_000 // SLOT_MS
+        begin = next(before for slot, before in self._slots[-1_000 // SLOT_MS :] if slot > since)
         return quantile(sorted(self._latencies_ms[begin:]), 0.99)
 
-    def report(self) -> TallyReport:
-        """All of it, added up."""
+    def report(self, started_at_ms: int) -> TallyReport:
+        """All of it, added up; seconds are counted from when the surge started, in milliseconds since 1970."""
         ordered = sorted(self._latencies_ms)
         missing = [n for n, left in enumerate(self._due) if left > 0]
         repeated = [n for n, left in enumerate(self._due) if left < 0]
@@ -173,8 +175,8 @@ class Tally:
             first_at_ms=self.first_at_ms,
             last_at_ms=self.last_at_ms,
             latency_ms={name: quantile(ordered, q) for name, q in quantiles.items()},
-            seconds=self._seconds(),
-            decided_by_slot=dict(self._by_slot),
+            seconds=self._seconds(started_at_ms),
+            decided_by_slot={slot: end - begin for slot, begin, end in self._spans()},
             examples={what: [self._id(n) for n in some[:EXAMPLES]] for what, some in numbers.items() if some},
             accepted_ids=self._ids,
         )
@@ -182,13 +184,24 @@ class Tally:
     def _id(self, number: int) -> str:
         return f"{self._prefix}{number:0{NUMBER_DIGITS}d}"
 
-    def _seconds(self) -> list[Second]:
-        ends = [*(begin for _, begin in self._second_begins[1:]), self.decided]
+    def _spans(self) -> Iterator[tuple[int, int, int]]:
+        """Each slot with the numbers of its first decision and of the next slot's first."""
+        ends = [*(before for _, before in self._slots[1:]), self.decided]
+        for (slot, begin), end in zip(self._slots, ends, strict=True):
+            yield slot, begin, end
+
+    def _seconds(self, started_at_ms: int) -> list[Second]:
         seconds = []
-        for (at_s, begin), end in zip(self._second_begins, ends, strict=True):
-            some = sorted(self._latencies_ms[begin:end])
+        for at_s, spans in groupby(self._spans(), key=lambda span: second_of(span[0], started_at_ms)):
+            within = list(spans)
+            some = sorted(self._latencies_ms[within[0][1] : within[-1][2]])
             seconds.append(Second(at_s, len(some), quantile(some, 0.5), quantile(some, 0.99)))
         return seconds
+
+
+def second_of(slot: int, started_at_ms: int) -> int:
+    """The second of the surge, from 0, that a slot belongs to."""
+    return (slot - started_at_ms // SLOT_MS) * SLOT_MS // 1_000
 
 
 def quantile(ordered: Sequence[float], q: float) -> float:

@@ -61,7 +61,7 @@ async def _demo(
     settings: Settings, orders: int, rate: float, workers: int, seed: int, *, json: bool, log_dir: Path
 ) -> int:
     from agents.bootstrap import prepare  # noqa: PLC0415 - faust and friends take a second to import
-    from loadtest import surge  # noqa: PLC0415
+    from loadtest import planfile, surge  # noqa: PLC0415
     from loadtest.aftermath import aftermath  # noqa: PLC0415
     from loadtest.mixes import make_plan  # noqa: PLC0415
 
@@ -84,7 +84,8 @@ async def _demo(
             async with connected(settings) as parts:
                 await surge.provide(parts, plan, lasts_s=3_600, show=show)
                 await joined(supervisor, show)
-                report, accepted = await surge.surge(parts, plan, rate_per_s=rate, tell=tell, keep_ids=True)
+                with planfile.written(plan) as files:
+                    report, accepted = await surge.surge(parts, plan, files, rate_per_s=rate, tell=tell, keep_ids=True)
                 timeout_s = settings.hold_ttl_s + 60 + len(accepted) / 1_000
                 report.after = await aftermath(parts, accepted, timeout_s=timeout_s, show=show)
                 if sum(report.after.values()) != len(accepted):

@@ -52,6 +52,7 @@ def surge(
     workers: int = 1,
     seed: int = 1,
     json: bool = False,
+    plot: Path | None = None,
     data_dir: Path = Path(".floodway/surge"),
 ) -> int:
     """Measure a surge of orders: rates, latency, CPU and memory by process, and whether the books balance.
@@ -86,19 +87,29 @@ def surge(
         Of the mix; the same seed makes the same surge.
     json
         Print one JSON object instead of the tables.
+    plot
+        Save surge.png and surge.html in this directory: rate, lag and latency over time. Needs the extra `loadtest`.
     data_dir
         Where the stack keeps data and logs; data of an earlier surge there are deleted.
 
     """
+    from loadtest import plot as plots  # noqa: PLC0415 - a command is imported before it is asked for help
+
     asked = _Asked(*_how_many(orders, seconds, rate), mix, hot_sku, workers, seed)
     if workers < 1:
         raise Refused(f"--workers {workers} must be above 0.")
+    if plot is not None:
+        plots.check()
     with servers(data_dir) as (settings, pids):
         report = asyncio.run(_surge(settings, pids, asked, log_dir=data_dir / "logs"))
     if json:
         print_json({"mix": mix, "workers": workers, "seed": seed, **report.as_dict()})
     else:
         _show(report)
+    if plot is not None:
+        title = f"Surge of {report.submitted:,} orders, mix {mix}, {_asked_rate(report)}"
+        saved = plots.save(report, plot, title=title, rows=[(what, str(value)) for what, value in _figures(report)])
+        people.print(f"Saved {' and '.join(map(str, saved))}.")
     for failure in report.failures():
         (people if json else out).print(failure, style="bold red")
     if not report.passed:
@@ -121,6 +132,7 @@ def _how_many(orders: int | None, seconds: float | None, rate: float | Literal["
 
 async def _surge(settings: Settings, pids: Pids, asked: _Asked, *, log_dir: Path) -> "SurgeReport":
     from agents.bootstrap import prepare  # noqa: PLC0415 - faust and friends take a second to import
+    from loadtest import planfile  # noqa: PLC0415
     from loadtest import surge as run  # noqa: PLC0415
     from loadtest.mixes import make_plan  # noqa: PLC0415
 
@@ -130,16 +142,19 @@ async def _surge(settings: Settings, pids: Pids, asked: _Asked, *, log_dir: Path
     await prepare(settings)
     roles = {"intake": asked.workers, "lifecycle": LIFECYCLE_WORKERS}
     async with supervised(settings, roles, log_dir) as supervisor, connected(settings) as parts:
-        with ExitStack() as shown:
-            show = shown.enter_context(progress())
-            show("planning", 0, 0)
-            planned = await asyncio.to_thread(plan, asked.orders, settings.topic_partitions)
-            show("planning", asked.orders, asked.orders)
-            await run.provide(parts, planned, lasts_s=hold_ttl_s, show=show)
-            await joined(supervisor, show)
-        with live() as tell:
-            measured = _roles(pids, supervisor)
-            report, _ = await run.surge(parts, planned, rate_per_s=asked.rate_per_s, tell=tell, roles=measured)
+        with ExitStack() as kept:
+            with progress() as show:
+                show("planning", 0, 0)
+                planned = await asyncio.to_thread(plan, asked.orders, settings.topic_partitions)
+                files = await asyncio.to_thread(kept.enter_context, planfile.written(planned))
+                show("planning", asked.orders, asked.orders)
+                await run.provide(parts, planned, lasts_s=hold_ttl_s, show=show)
+                await joined(supervisor, show)
+            with live() as tell:
+                measured = _roles(pids, supervisor)
+                report, _ = await run.surge(
+                    parts, planned, files, rate_per_s=asked.rate_per_s, tell=tell, roles=measured
+                )
         with progress() as show:
             report.books = await run.balance(parts, show)
     return report
@@ -156,23 +171,29 @@ def _roles(pids: Pids, supervisor: Supervisor) -> "dict[str, Roots]":
     return {**ours, **{f"{role}_workers": partial(supervisor.pids, role) for role in ("intake", "lifecycle")}}
 
 
-def _show(report: "SurgeReport") -> None:
-    asked = "as fast as Kafka takes them" if report.asked_per_s is None else f"{report.asked_per_s:,.0f}/s"
-    rows: list[tuple[str, object]] = [
-        ("submitted", report.submitted),
-        ("lines", report.lines),
-        ("asked", asked),
+def _asked_rate(report: "SurgeReport") -> str:
+    return "as fast as Kafka takes them" if report.asked_per_s is None else f"{report.asked_per_s:,.0f}/s asked"
+
+
+def _figures(report: "SurgeReport") -> list[tuple[str, str]]:
+    return [
+        ("submitted", f"{report.submitted:,}"),
+        ("lines", f"{report.lines:,}"),
+        ("submitted how fast", _asked_rate(report)),
         ("sent/s", f"{report.sent_per_s:,.0f}"),
-        ("generator late by at most, ms", report.generator.late_ms_max),
+        ("generator late by at most, ms", f"{report.generator.late_ms_max:,.0f}"),
         ("orders/s, first intended to last decided", f"{report.orders_per_s:,.0f}"),
         ("accepted/s", f"{report.accepted_per_s:,.0f}"),
         ("rejected/s", f"{report.rejected_per_s:,.0f}"),
         ("replayed/s", f"{report.replayed_per_s:,.0f}"),
         ("seconds", f"{report.seconds:,.1f}"),
         *((f"latency {name} from intended time, ms", f"{ms:,.1f}") for name, ms in report.latency_ms.items()),
-        ("largest backlog (sent, not decided)", report.lag_peak),
+        ("largest backlog (sent, not decided)", f"{report.lag_peak:,}"),
     ]
-    print_table(["surge", ""], rows)
+
+
+def _show(report: "SurgeReport") -> None:
+    print_table(["surge", ""], _figures(report))
     counts = {"accepted": report.accepted, **{f"rejected: {why}": n for why, n in report.rejected.items()}}
     counts |= {"replayed": report.replayed, "conflicts": report.conflicts, "dead letters": report.dead_lettered}
     print_table(["decisions", ""], [(what, count) for what, count in counts.items() if count])

@@ -25,7 +25,7 @@ SEEN = TallyReport(
     accepted_by_promotion={"p": 7},
     last_at_ms=START_MS + 2_000,
     latency_ms={"p50": 1.0},
-    seconds=[Second(START_MS // 1000, 30, 1.0, 2.0), Second(START_MS // 1000 + 2, 70, 3.0, 4.0)],
+    seconds=[Second(0, 30, 1.0, 2.0), Second(2, 70, 3.0, 4.0)],
     decided_by_slot={SLOT + 4: 30, SLOT + 20: 70},
 )
 
