@@ -8,7 +8,7 @@ from typing import NamedTuple
 from loadtest.outcome import Moment, SurgeReport
 
 WIDTH, HEIGHT = 900, 230
-LEFT, RIGHT, TOP, BOTTOM = 78, 12, 12, 26
+LEFT, RIGHT, TOP, BOTTOM = 78, 24, 12, 26
 TICKS = 4
 
 _STYLE = """

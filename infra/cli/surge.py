@@ -202,6 +202,8 @@ def _show(report: "SurgeReport") -> None:
             ["process", "CPU, us per order", "peak RSS, MB"],
             [(role, f"{us:.2f}", report.peak_rss_mb.get(role) or "") for role, us in report.cpu_us_per_order.items()],
         )
+    if report.cpu_us_per_order and "broker" not in report.cpu_us_per_order:
+        out.print("The servers are not this command's own: what they cost was not measured, and is in no sum.")
     books = {"missing": report.missing, "repeated": report.repeated}
     print_table(["books", ""], [*{**report.books.faults(), **books}.items()])
     for fault, examples in report.books.examples.items():
