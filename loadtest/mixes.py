@@ -39,12 +39,7 @@ def make_plan(
     `hot_share` of the orders of `one-line` and `baskets` ask for one SKU. `run` goes into the ids of submissions and
     promotions, so that one set of servers can take several surges. Raises `Refused` for what cannot be planned.
     """
-    if not 0 < submissions <= MAX_SUBMISSIONS:
-        raise Refused(f"A surge has between 1 and {MAX_SUBMISSIONS:,} orders, not {submissions:,}.")
-    if not 0 <= hot_share <= 1:
-        raise Refused(f"--hot-sku {hot_share:g} is no share; give a number from 0 to 1.")
-    if hot_share and mix not in {"one-line", "baskets"}:
-        raise Refused(f"--hot-sku goes with the mixes one-line and baskets; {mix} has a hot SKU of its own or none.")
+    check(submissions, mix, hot_share)
     match mix:
         case "one-line":
             return _one_line(submissions, partitions, hot_share, seed, run)
@@ -56,6 +51,16 @@ def make_plan(
             return _hot(submissions, partitions, run)
         case "repeats":
             return _repeats(submissions, partitions, seed, run)
+
+
+def check(submissions: int, mix: Mix, hot_share: float) -> None:
+    """Raise `Refused` for what cannot be planned, before anything is started."""
+    if not 0 < submissions <= MAX_SUBMISSIONS:
+        raise Refused(f"A surge has between 1 and {MAX_SUBMISSIONS:,} orders, not {submissions:,}.")
+    if not 0 <= hot_share <= 1:
+        raise Refused(f"--hot-sku {hot_share:g} is no share; give a number from 0 to 1.")
+    if hot_share and mix not in {"one-line", "baskets"}:
+        raise Refused(f"--hot-sku goes with the mixes one-line and baskets; {mix} has a hot SKU of its own or none.")
 
 
 def _one_line(orders: int, partitions: int, hot_share: float, seed: int, run: str) -> Plan:

@@ -19,35 +19,35 @@ WINDOW_S = 1.0
 LINE_S = 5.0
 
 
-class _Rates:
+class Rates:
     """Sent and decided per second, over the last second."""
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, int, int]] = deque()
 
-    def per_s(self, now: "Now") -> tuple[float, float]:
-        at = monotonic()
-        self._seen.append((at, now.sent, now.decided))
-        while len(self._seen) > 2 and self._seen[1][0] <= at - WINDOW_S:
+    def per_s(self, now: "Now", at_s: float) -> tuple[float, float]:
+        """Take how it stands at a time, and tell both rates."""
+        self._seen.append((at_s, now.sent, now.decided))
+        while len(self._seen) > 2 and self._seen[1][0] <= at_s - WINDOW_S:
             self._seen.popleft()
         began, sent, decided = self._seen[0]
-        seconds = max(0.001, at - began)
+        seconds = max(0.001, at_s - began)
         return (now.sent - sent) / seconds, (now.decided - decided) / seconds
 
 
 @contextlib.contextmanager
 def live() -> "Iterator[Tell]":
     """Takes how a surge stands, several times a second, and shows it on the standard error stream."""
-    rates = _Rates()
+    rates = Rates()
     if people.is_terminal:
         with Live(console=people, auto_refresh=False) as shown:
-            yield lambda now: shown.update(_table(now, *rates.per_s(now)), refresh=True)
+            yield lambda now: shown.update(_table(now, *rates.per_s(now, monotonic())), refresh=True)
         return
     began = told_at = monotonic()
 
     def tell(now: "Now") -> None:
         nonlocal told_at
-        sent_per_s, decided_per_s = rates.per_s(now)
+        sent_per_s, decided_per_s = rates.per_s(now, monotonic())
         if monotonic() - told_at < LINE_S:
             return
         told_at = monotonic()

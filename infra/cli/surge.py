@@ -93,11 +93,13 @@ def surge(
         Where the stack keeps data and logs; data of an earlier surge there are deleted.
 
     """
-    from loadtest import plot as plots  # noqa: PLC0415 - a command is imported before it is asked for help
+    from loadtest import plot as plots  # noqa: PLC0415 - what is behind them takes a second to import
+    from loadtest.mixes import check  # noqa: PLC0415
 
     asked = _Asked(*_how_many(orders, seconds, rate), mix, hot_sku, workers, seed)
     if workers < 1:
         raise Refused(f"--workers {workers} must be above 0.")
+    check(asked.orders, asked.mix, asked.hot_share)
     if plot is not None:
         plots.check()
     with servers(data_dir) as (settings, pids):
@@ -164,8 +166,8 @@ def _roles(pids: Pids, supervisor: Supervisor) -> "dict[str, Roots]":
     """What to measure by the names of the report; a user's own servers are none of our processes."""
 
     def server(name: str) -> Sequence[int]:
-        pid = pids().get(name)
-        return [] if pid is None else [pid]
+        # A broker of several nodes is `kafka`, `kafka-2` and `kafka-3`.
+        return [pid for node, pid in pids().items() if node.partition("-")[0] == name]
 
     ours = {role: partial(server, name) for name, role in SERVERS.items()} if pids() else {}
     return {**ours, **{f"{role}_workers": partial(supervisor.pids, role) for role in ("intake", "lifecycle")}}

@@ -30,7 +30,7 @@ def surge(directory: Path, *argv: str) -> tuple[int, dict[str, Any], str]:
 @pytest.mark.timeout(180)
 def test_a_surge_is_measured_and_its_books_balance(tmp_path: Path) -> None:
     """Every order is accepted once, and the JSON has rates, latency, and CPU and memory of every process."""
-    code, said, err = surge(tmp_path, "--orders", str(ORDERS), "--mix", "one-line")
+    code, said, err = surge(tmp_path, "--orders", str(ORDERS), "--mix", "one-line", "--plot", "plot")
     assert code == 0, err[-2000:]
     assert (said["passed"], said["balanced"], said["missing"], said["repeated"]) == (True, True, 0, 0)
     assert (said["submitted"], said["accepted"], said["rejected"]) == (ORDERS, ORDERS, {})
@@ -50,6 +50,7 @@ def test_a_surge_is_measured_and_its_books_balance(tmp_path: Path) -> None:
     seconds = said["per_second"]
     assert sum(second["sent"] for second in seconds) == sum(second["decided"] for second in seconds) == ORDERS
     assert seconds[-1]["lag"] == 0 < said["lag_peak"] <= ORDERS
+    assert {file.name for file in (tmp_path / "plot").iterdir()} == {"surge.png", "surge.html"}
 
 
 @pytest.mark.timeout(180)
