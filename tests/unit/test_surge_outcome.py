@@ -97,7 +97,11 @@ def test_a_rate_is_reached_or_the_surge_fails_and_says_who_was_slow() -> None:
     assert not behind.passed
     assert behind.came_as_planned
     assert "50 of 80 orders/s (62%)" in behind.failures()[0]
-    assert "the pipeline did not keep up" in behind.failures()[0]
+    assert "the pipeline did not keep up: its last decision came 0.8 s after" in behind.failures()[0]
+    assert "In a run this short" in behind.failures()[0]
+    long = replace(behind, submitted=4_000, orders_per_s=50.0, seconds=80.0)
+    assert "came 30.0 s after" in long.failures()[0]
+    assert "In a run this short" not in long.failures()[0]
     assert "this machine cannot make that load" in report(asked_per_s=200.0).failures()[0]
 
 
