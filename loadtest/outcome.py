@@ -97,8 +97,8 @@ class SurgeReport:
     def _who_was_slow(self, asked_per_s: float) -> str:
         if self.sent_per_s < REACHED * asked_per_s:
             return (
-                f"The generator itself sent {self.sent_per_s:,.0f}/s, up to {self.generator.late_ms_max:,.0f} ms behind "
-                "its schedule: this machine cannot make that load."
+                f"The generator itself sent {self.sent_per_s:,.0f}/s, up to {self.generator.late_ms_max:,.0f} ms "
+                "behind its schedule: this machine cannot make that load."
             )
         scheduled_s = self.submitted / asked_per_s
         words = (
