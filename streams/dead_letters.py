@@ -1,15 +1,20 @@
 """Messages that could not be taken: kept byte for byte, with the reason in a header, so that a replay is a copy."""
 
+from collections import deque
 from typing import NamedTuple
 
 import msgspec
 
 from streams.chunks import Chunk, Record
 from streams.core.decode import Undecodable
+from streams.errors import TooManyDeadLetters
 from streams.instants import to_datetime
 from streams.messages import DeadLetter
-from streams.stores.log import Entry
+from streams.stores.log import Entry, Headers
 from streams.topics import DEAD_LETTER_HEADER
+
+CAP_WINDOW_RECORDS = 1_000
+"""Fewer bad messages in a row than this stop nobody: one storefront may send nonsense for a while."""
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(DeadLetter).decode
@@ -45,6 +50,43 @@ def entry(dead: Dead, *, failed_at_ms: int) -> Entry:
     record = dead.record
     headers = (*record.headers, (DEAD_LETTER_HEADER, _encode(letter)))
     return Entry(record.key, record.value, record.timestamp, headers)
+
+
+def original_headers(record: Record) -> Headers:
+    """The headers that a dead letter's original had."""
+    headers = tuple(record.headers)
+    ours = max((i for i, (name, _) in enumerate(headers) if name == DEAD_LETTER_HEADER), default=None)
+    return headers if ours is None else headers[:ours] + headers[ours + 1 :]
+
+
+class DeadLetterCap:
+    """Stops a worker that finds nearly everything bad: the fault is then in us, not in the messages.
+
+    Looks at the last `window_records` or so, once that many have been seen in chunks; a share over `max_share` of them
+    is too many. After a restart the first full chunk decides, so a backlog is not buried window by window.
+    """
+
+    def __init__(self, max_share: float, *, window_records: int = CAP_WINDOW_RECORDS) -> None:
+        self._max_share = max_share
+        self._window_records = window_records
+        self._chunks: deque[tuple[int, int]] = deque()
+        self._records = self._dead = 0
+
+    def count(self, records: int, dead: int) -> None:
+        """Count a chunk, before anything of it is done. Raises `TooManyDeadLetters`."""
+        self._chunks.append((records, dead))
+        self._records += records
+        self._dead += dead
+        while self._records - self._chunks[0][0] >= self._window_records:
+            gone, gone_dead = self._chunks.popleft()
+            self._records -= gone
+            self._dead -= gone_dead
+        if self._records >= self._window_records and self._dead > self._max_share * self._records:
+            raise TooManyDeadLetters(
+                f"{self._dead} of the last {self._records} messages could not be taken. That looks like our own fault, "
+                "so the worker stops before it buries the rest: look at `floodway dlq list` and at what was deployed. "
+                "If the messages are to blame, set FLOODWAY_DEAD_LETTER_MAX_SHARE=1."
+            )
 
 
 def read_letter(record: Record) -> DeadLetter | None:

@@ -11,6 +11,7 @@
     │   ├── LogForbidden         the credentials are wrong, or may not do this
     │   └── RecordTooLarge       a record is larger than its topic takes
     ├── Fenced                   Redis carries another epoch than the ledger issued; nothing was changed
+    ├── TooManyDeadLetters       nearly all that was read could not be taken; the worker stopped before burying it
     ├── UnknownThing             an order, SKU or promotion that nobody told us of
     └── Refused                  a command that would break a rule (move more than is free, reopen a closed promotion)
 
@@ -73,6 +74,10 @@ class Fenced(FloodwayError):
     """Redis carries another epoch than the ledger issued, or none; the script refused and changed nothing."""
 
     exit_code = 3
+
+
+class TooManyDeadLetters(FloodwayError):
+    """Nearly everything that was read could not be taken: more likely our fault than that of all who sent it."""
 
 
 class UnknownThing(FloodwayError):

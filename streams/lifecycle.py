@@ -52,12 +52,14 @@ class Lifecycle:
         self._parts = parts
         self._max_delay_s = parts.settings.retry_max_delay_s
         self._guard = StockGuard(parts.ledger, max_delay_s=self._max_delay_s)
+        self._cap = dead_letters.DeadLetterCap(parts.settings.dead_letter_max_share)
         self._unwritten = 0
         self._retakes = asyncio.Semaphore(RETAKES_AT_ONCE)
 
     async def take(self, chunk: Chunk) -> None:
-        """Apply a chunk of reports, in order for each order, and acknowledge it."""
+        """Apply a chunk of reports, in order for each order, and acknowledge it. Raises `TooManyDeadLetters`."""
         reports, dead = _decode(chunk)
+        self._cap.count(len(chunk.records), len(dead))
         orders = await self._orders({r.order_id for _, r in reports})
         known: list[_Reported] = []
         for record, report in reports:

@@ -90,6 +90,9 @@ class Settings:
     retry_max_delay_s: float = 5.0
     """Longest pause between tries of a call to a dependency that is down."""
 
+    dead_letter_max_share: float = 0.9
+    """A worker stops when more than this share of the last 1,000 messages could not be taken; 1 never stops it."""
+
     ready_file: str | None = None
     """A worker makes this file once it has its partitions: for supervisors, probes and tests to wait on."""
     log_level: str = "INFO"

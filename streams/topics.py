@@ -63,3 +63,7 @@ ALL = (SUBMITTED, SUBMITTED_DLQ, DECIDED, REPORTED, REPORTED_DLQ, CHANGED)
 
 DEAD_LETTER_HEADER = "floodway-dead-letter"
 """Header of a dead letter: a `DeadLetter` as JSON."""
+REPLAY_HEADER = "floodway-replay-of"
+"""Header of a record that was sent again: where its dead letter stands."""
+REPLAYED_HEADER = "floodway-replayed"
+"""Header of a record without a value in a dead-letter topic: which of its letters was sent again, and when."""

@@ -37,6 +37,7 @@ COMMANDS = {
 }
 stock = App(name="stock", help="Goods in, and what is on the shelves.")
 promo = App(name="promo", help="Promotions: units set aside, with a window and a limit for each buyer.")
+dlq = App(name="dlq", help="Dead letters: messages that could not be taken.")
 bench = App(name="bench", help="Measurements on this machine: each part alone, peers, what an order costs.")
 kafka = App(name="kafka", help="Apache Kafka for `floodway up --broker kafka`.")
 
@@ -56,6 +57,10 @@ _register(promo, "close", "infra.cli.promo:close", "Close a promotion and sweep 
 _register(promo, "show", "infra.cli.promo:show", "Show promotions, or one with its pool.")
 _register(bench, "parts", "infra.cli.bench:parts", "Measure the limit of each part alone, and the whole beside them.")
 _register(kafka, "install", "infra.cli.kafka:install", "Bring Apache Kafka's jars from Maven Central, once.")
+_register(dlq, "list", "infra.cli.dlq:list_", "List messages that could not be taken, and why.")
+_register(dlq, "show", "infra.cli.dlq:show", "Show one of them, with what would mend it.")
+_register(dlq, "replay", "infra.cli.dlq:replay_", "Send them again.")
+app.command(dlq)
 app.command(stock)
 app.command(promo)
 app.command(bench)

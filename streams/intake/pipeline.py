@@ -7,6 +7,7 @@ Each stage is one task, so batches stay in order; chunks that wait for reserve t
 import asyncio
 
 from streams.chunks import Chunk
+from streams.dead_letters import DeadLetterCap
 from streams.guard import StockGuard
 from streams.intake.announce import announce
 from streams.intake.batch import Batch
@@ -25,13 +26,16 @@ class Intake:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._guard = StockGuard(parts.ledger, max_delay_s=parts.settings.retry_max_delay_s)
+        self._cap = DeadLetterCap(parts.settings.dead_letter_max_share)
         self._decoded: asyncio.Queue[Batch] = asyncio.Queue(maxsize=CHUNKS_WAITING)
         self._reserved: asyncio.Queue[Batch] = asyncio.Queue(maxsize=1)
         self._persisted: asyncio.Queue[Batch] = asyncio.Queue(maxsize=1)
 
     async def take(self, chunk: Chunk) -> None:
-        """Decode a chunk and queue it; waits while the pipeline is full."""
-        await self._decoded.put(decode(chunk))
+        """Decode a chunk and queue it; waits while the pipeline is full. Raises `TooManyDeadLetters`."""
+        batch = decode(chunk)
+        self._cap.count(len(batch), len(batch.dead))
+        await self._decoded.put(batch)
 
     async def run(self) -> None:
         """Work until cancelled. An error that is no outage ends it, with nothing acknowledged that was not done."""
