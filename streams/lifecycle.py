@@ -42,6 +42,7 @@ _decoder = MessageDecoder(Report)
 _LOST = Undecodable(
     "hold_lost", "the ledger says held, the stock knows neither hold nor end", fix="run `floodway verify`, then replay"
 )
+_REPEATED = StepResult.REPEATED
 _encode = msgspec.json.Encoder().encode
 
 
@@ -160,6 +161,8 @@ class Lifecycle:
         token, results = await until_available(
             "steps", lambda: self._parts.ledger.take_steps(steps), max_delay_s=self._max_delay_s
         )
+        # Repeated may be this very call, whose first answer was lost: then what was read before it is out of date.
+        orders.update(await self._orders(s.order_id for s, r in zip(steps, results, strict=True) if r is _REPEATED))
         said: list[OrderChanged] = []
         for outcome, result in zip(outcomes, results, strict=True):
             step, order = outcome.step, orders[outcome.step.order_id]
@@ -167,7 +170,7 @@ class Lifecycle:
                 orders[step.order_id] = order._replace(state=step.state)
             # A repeated step is announced again: whoever took it first may have died before saying so. But not once
             # the order has gone on from there, or the last that is heard of it would be a state that is past.
-            if result is StepResult.TAKEN or (result is StepResult.REPEATED and order.state is step.state):
+            if result is StepResult.TAKEN or (result is _REPEATED and order.state is step.state):
                 said.append(lifecycle.announcement(outcome, order, token))
         await self._announce(said)
 

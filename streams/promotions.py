@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 MAX_BUYER_LIMIT = 1_000_000_000
 """Units that one buyer may take; more means the same as none."""
 
+FAILED_WATCHED_MS = 86_400_000
+"""For so long past its window a promotion that failed to open is looked at: no process sleeps that long."""
+
 
 async def open_promotion(parts: Parts, promotion: Promotion) -> None:
     """Set the quota aside and open the promotion. Repeating the same is harmless.
@@ -59,10 +62,14 @@ async def advance_promotions(parts: Parts) -> int:
 
     One that stock and ledger disagree about is told of and left; it must not hold up the others. Raises `Fenced`.
     """
-    unfinished = await parts.ledger.promotions(PromotionState.OPENING, PromotionState.OPEN, PromotionState.CLOSING)
+    unfinished = await parts.ledger.promotions(
+        PromotionState.OPENING, PromotionState.OPEN, PromotionState.CLOSING, PromotionState.FAILED
+    )
     now_ms, moved = parts.clock.now_ms(), 0
     for record in unfinished:
         if record.state is PromotionState.OPEN and record.promotion.closes_at_ms > now_ms:
+            continue
+        if record.state is PromotionState.FAILED and not await _opened_after_all(parts, record.promotion, now_ms):
             continue
         try:
             await _advance(parts, record)
@@ -72,8 +79,19 @@ async def advance_promotions(parts: Parts) -> int:
     return moved
 
 
+async def _opened_after_all(parts: Parts, promotion: Promotion, now_ms: int) -> bool:
+    """Whether the stock has what the ledger calls failed.
+
+    Two processes tried: the one was told that main has too little, then units came free and the other opened it, and
+    died before it could say so.
+    """
+    if promotion.closes_at_ms + FAILED_WATCHED_MS < now_ms:
+        return False
+    return await parts.stock.promotion(promotion.promotion_id) is not None
+
+
 async def _advance(parts: Parts, record: PromotionRecord) -> None:
-    if record.state is PromotionState.OPENING:
+    if record.state in {PromotionState.OPENING, PromotionState.FAILED}:
         await _open(parts, record.promotion)
     else:
         await close_promotion(parts, record.promotion.promotion_id)

@@ -120,6 +120,21 @@ async def test_a_cancelled_order_is_free_again() -> None:
     assert await made.books() == {("TEA", "main"): (10, 0, 0)}
 
 
+async def test_a_step_whose_answer_was_lost_is_announced() -> None:
+    """The ledger has the step, its caller does not know, asks again and is told it is repeated: the world hears of it.
+
+    Also of a second step, when what was read of the order before is out of date by then.
+    """
+    made = await world()
+    (order_id,) = await accepted(made, submission())
+    lost_answers = outages(["ledger.take_steps"], times=2, when="after")
+    await take(made, report(order_id, "e-1"), trouble=lost_answers)
+    assert said(made, order_id) == [Change.CONFIRMED]
+    lost_answers = outages(["ledger.take_steps"], times=1, when="after")
+    await take(made, report(order_id, "e-2", CANCELLED), trouble=lost_answers)
+    assert (state(made, order_id), said(made, order_id)[-1]) == (State.REFUND_DUE, Change.REFUND_DUE)
+
+
 async def test_an_expired_order_is_free_again() -> None:
     """At its deadline, not before; found once."""
     made = await world()

@@ -203,6 +203,22 @@ async def test_an_opening_that_died_for_want_of_stock_can_neither_stay_nor_block
     assert await made.books() == {("TEA", "main"): (1, 0, 0)}
 
 
+async def test_an_opening_that_failed_for_one_and_went_through_for_another_is_finished() -> None:
+    """Two try: one is told that main has too little; units come; the other opens it and dies; the one writes FAILED."""
+    made = await world({"TEA": 5, "CUP": 4})
+    await made.ledger.save_promotion(PromotionRecord(P1, PromotionState.OPENING))
+    epoch = await made.ledger.epoch()
+    assert epoch is not None
+    assert await made.stock.open_promotion(epoch, P1) == [("TEA", 1)]
+    await receive(made.parts(), "more", [("TEA", 5)])
+    assert await made.stock.open_promotion(epoch, P1) == []
+    await made.ledger.save_promotion(PromotionRecord(P1, PromotionState.FAILED))
+    assert await advance_promotions(made.parts()) == 1
+    assert await states(made) == {"p1": PromotionState.OPEN}
+    assert await made.books() == OPENED
+    assert await advance_promotions(made.parts()) == 0
+
+
 async def test_the_keeper_marks_a_hopeless_opening_failed() -> None:
     """What was asked for and cannot be is settled by the keeper, not tried for ever."""
     made = await world({"TEA": 1})
