@@ -33,6 +33,7 @@ COMMANDS = {
     "report": "Report a payment or a cancellation.",
     "order": "Tell what was decided on an order and what became of it.",
     "verify": "Recompute the books and compare them with Kafka and Redis.",
+    "simulate": "Run the pipeline on simulated time with everything failing, thousands of schedules.",
     "schema": "Write the published contract: JSON Schemas, AsyncAPI, settings.",
 }
 stock = App(name="stock", help="Goods in, and what is on the shelves.")

@@ -1,0 +1,223 @@
+"""An event loop without a clock and without I/O: time is virtual, and a seed chooses what runs next.
+
+Every callback that is ready may run next, whatever was ready first: asyncio promises an order that real networks,
+threads and other processes do not keep. Time stands still while anything is ready, then jumps to the next timer.
+
+Tasks belong to the simulated process in whose context they were made. When that is killed, nothing of it runs any
+more, no `finally` either, as after SIGKILL; what it had sent is on its way all the same.
+"""
+
+import asyncio
+import heapq
+from collections.abc import Callable, Coroutine
+from contextvars import Context, ContextVar, copy_context
+from random import Random
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+MAX_STEPS = 200_000
+"""Callbacks in one run; far more than any schedule needs, so whoever gets here goes round in circles."""
+
+_CLEANUP_STEPS = 100_000
+
+
+class SimulatedProcess:
+    """What can be killed. Tasks are made its own by running them in a context of `context()`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.alive = True
+
+    def kill(self) -> None:
+        """Nothing of it runs any more."""
+        self.alive = False
+
+    def context(self) -> Context:
+        """A context in which tasks belong to this process."""
+        context = copy_context()
+        context.run(_PROCESS.set, self)
+        return context
+
+
+_PROCESS: ContextVar[SimulatedProcess | None] = ContextVar("process", default=None)
+
+
+class Deadlock(Exception):
+    """Nothing is ready and no timer runs, but the work is not done."""
+
+
+class Livelock(Exception):
+    """The work is not done after MAX_STEPS callbacks."""
+
+
+class _Entry(asyncio.TimerHandle):
+    """A callback and the process it belongs to."""
+
+    __slots__ = ("process",)
+
+    process: SimulatedProcess | None
+
+
+class SimulatedLoop(asyncio.AbstractEventLoop):
+    """Runs one main coroutine to its end; everything it does not have (sockets, threads, signals) raises."""
+
+    def __init__(self, choices: Random, *, max_steps: int = MAX_STEPS) -> None:
+        self.steps = 0
+        self._choose = choices.random
+        self._max_steps = max_steps
+        self._now_s = 0.0
+        self._ready: list[_Entry] = []
+        self._timers: list[tuple[float, int, _Entry]] = []  # numbered, so that their order is total
+        self._of_the_dead: list[_Entry] = []
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._numbers = 0
+        self._failure: BaseException | None = None
+        self._closing = False
+
+    def run(self, main: Coroutine[Any, Any, T]) -> T:
+        """The result of `main`; raises what `fail` was told, `Deadlock` or `Livelock`."""
+        asyncio._set_running_loop(self)
+        try:
+            task = self.create_task(main)
+            while not task.done():
+                self._step()
+            if self._failure is not None:
+                raise self._failure
+            return task.result()
+        finally:
+            try:
+                self._clean_up()
+            finally:
+                asyncio._set_running_loop(None)
+
+    def fail(self, failure: BaseException) -> None:
+        """End the run with this; the first failure counts."""
+        if self._failure is None:
+            self._failure = failure
+
+    def _step(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        if self.steps >= self._max_steps:
+            raise Livelock(f"not done after {self.steps} steps, at {self._now_s:.3f} s")
+        self.steps += 1
+        ready = self._ready
+        if not ready:
+            self._advance()
+            return
+        i = int(self._choose() * len(ready))
+        ready[i], ready[-1] = ready[-1], ready[i]
+        entry = ready.pop()
+        if entry.process is not None and not entry.process.alive:
+            self._of_the_dead.append(entry)
+        elif not entry.cancelled():
+            entry._run()
+
+    def _advance(self) -> None:
+        """Let time jump to the next timer that still matters."""
+        timers = self._timers
+        while timers:
+            when, _, entry = heapq.heappop(timers)
+            if entry.cancelled():
+                continue
+            if entry.process is not None and not entry.process.alive:
+                self._of_the_dead.append(entry)
+                continue
+            self._now_s = max(self._now_s, when)
+            self._ready.append(entry)
+            while timers and timers[0][0] <= self._now_s:
+                self._ready.append(heapq.heappop(timers)[2])
+            return
+        raise Deadlock(f"nothing is ready and no timer runs, at {self._now_s:.3f} s")
+
+    def _clean_up(self) -> None:
+        """Unwind all tasks, those of the dead too, so that none is destroyed while pending. Effects are off by then."""
+        self._closing = True
+        self._ready += self._of_the_dead
+        for task in self._tasks:
+            task.cancel()
+        for _ in range(_CLEANUP_STEPS):
+            if not self._ready:
+                break
+            entry = self._ready.pop()
+            if not entry.cancelled():
+                entry._run()
+        self._tasks.clear()
+        self._timers.clear()
+        self._of_the_dead.clear()
+
+    @property
+    def closing(self) -> bool:
+        """Whether the run is over, and tasks are only unwound."""
+        return self._closing
+
+    # --- what asyncio asks of a loop -------------------------------------------------------------------------------
+
+    def time(self) -> float:
+        """Virtual seconds since the run began."""
+        return self._now_s
+
+    def call_soon(  # type: ignore[override]  # typeshed's is variadic in types
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        """Make a callback ready."""
+        entry = self._entry(self._now_s, callback, args, context)
+        self._ready.append(entry)
+        return entry
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Make a callback ready at a time."""
+        entry = self._entry(when, callback, args, context)
+        self._numbers += 1
+        heapq.heappush(self._timers, (when, self._numbers, entry))
+        return entry
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Make a callback ready after a while."""
+        return self.call_at(self._now_s + delay, callback, *args, context=context)
+
+    def _entry(
+        self, when: float, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
+    ) -> _Entry:
+        if context is None:
+            context = copy_context()
+        entry = _Entry(when, callback, args, self, context)
+        entry.process = context.get(_PROCESS)
+        return entry
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """Do nothing: a cancelled timer is skipped when its time comes."""
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """See asyncio."""
+        return asyncio.Future(loop=self)
+
+    def create_task(  # type: ignore[override]
+        self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None
+    ) -> asyncio.Task[T]:
+        """See asyncio. The loop keeps its tasks: one that nobody else holds would be collected at a time of its own."""
+        task = asyncio.Task(coro, loop=self, name=name, context=context)
+        self._tasks.append(task)
+        return task
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """An error that a callback raised ends the run; what tasks raise is their owner's business."""
+        if "handle" in context and not self._closing:
+            self.fail(context["exception"])
+
+    def get_debug(self) -> bool:
+        """Never."""
+        return False
+
+    def is_running(self) -> bool:
+        """Always."""
+        return True
+
+    def is_closed(self) -> bool:
+        """Never."""
+        return False

@@ -1,0 +1,98 @@
+"""The simulation itself: runs repeat exactly, planted bugs are found, and the pipeline as it is breaks nothing."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from infra.cli.simulate import simulate as command
+from loadtest.simulation.bugs import BUGS
+from loadtest.simulation.plan import DISRUPTIONS, SCENARIOS
+from loadtest.simulation.run import simulate
+from loadtest.simulation.search import Summary, search
+from streams.errors import UnknownThing
+
+FOUND_WITHIN = 150
+"""Schedules within which each planted bug must be found; most are in the first dozen."""
+
+CLEAN = 2_000
+"""Schedules that must pass; `floodway simulate` runs 10,000."""
+
+SAFE = [name for name in SCENARIOS if not name.startswith("gap-")]
+
+
+@pytest.fixture(scope="module")
+def clean() -> Summary:
+    """Many schedules of the pipeline as it is."""
+    return search(0, CLEAN)
+
+
+@pytest.mark.timeout(600)
+def test_the_pipeline_breaks_no_invariant(clean: Summary) -> None:
+    """Thousands of schedules with everything failing: each submission decided once, announced, and the books right."""
+    assert [(failure.seed, failure.detail) for failure in clean.failures] == []
+    assert clean.schedules == CLEAN
+
+
+@pytest.mark.timeout(600)
+def test_every_fault_is_injected(clean: Summary) -> None:
+    """The schedules that passed were not idle: each kind of fault came up often."""
+    for kind in (*DISRUPTIONS, "lost call", "lost answer", "late call", "outage"):
+        assert clean.faults[kind] > 100, kind
+    assert clean.submissions > 10 * CLEAN
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", BUGS)
+def test_a_planted_bug_is_found(name: str) -> None:
+    """Within a bounded number of schedules, in which the pipeline without the bug breaks nothing."""
+    found = search(0, FOUND_WITHIN, bug=name, processes=1, until_found=True)
+    assert found.failures, f"{name} was not found in {FOUND_WITHIN} schedules"
+    with_bug = found.failures[0]
+    without = simulate(with_bug.seed, found.scenario)
+    assert without.violation is None
+
+
+@pytest.mark.parametrize("scenario", SAFE)
+def test_each_scenario_holds(scenario: str) -> None:
+    """Each scenario by itself, so that faults which hide each other in the mix are looked at alone."""
+    assert search(10_000, 40, scenario=scenario, processes=1).failures == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_seed_is_a_run(seed: int) -> None:
+    """The same seed gives the same events to the last, another seed gives others."""
+    first, again, other = simulate(seed, trace=True), simulate(seed, trace=True), simulate(seed + 1, trace=True)
+    assert first.lines == again.lines
+    assert first.digest == again.digest != other.digest
+
+
+def test_a_seed_is_a_run_in_any_process() -> None:
+    """Another process, with other hashes of texts, goes the same way."""
+    code = "from loadtest.simulation.run import simulate; print(*(simulate(s, trace=True).digest for s in range(5)))"
+    here = " ".join(simulate(seed, trace=True).digest for seed in range(5))
+    for hashes in ("1", "2"):
+        environ = os.environ | {"PYTHONHASHSEED": hashes}
+        there = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
+        assert there.stdout.strip() == here
+
+
+def test_a_failure_tells_how_to_see_it_again(capsys: pytest.CaptureFixture[str]) -> None:
+    """The command names the seed, the invariant, the last events and the one command that replays them."""
+    assert command(schedules=30, bug="release-twice", processes=1) == 0
+    said = capsys.readouterr().out
+    assert "units_conserved" in said
+    replay = next(line for line in said.splitlines() if line.startswith("Replay it: "))
+    seed = int(replay.split("--seed ")[1].split()[0])
+    assert replay == f"Replay it: floodway simulate --seed {seed} --schedules 1 --bug release-twice --trace"
+    assert command(schedules=1, seed=seed, bug="release-twice", trace=True) == 1
+    assert "VIOLATION" in capsys.readouterr().out
+
+
+def test_a_name_that_does_not_exist_is_told() -> None:
+    """Scenarios and bugs of other names are refused with those there are."""
+    with pytest.raises(UnknownThing, match="gap-rollback"):
+        search(0, 1, scenario="none")
+    with pytest.raises(UnknownThing, match="key-per-try"):
+        search(0, 1, bug="none")
