@@ -44,7 +44,7 @@ def brief(value: Any) -> str:  # noqa: PLR0912 - one case a type
             marks = f"{' replay' if value.replay else ''}{' conflict' if value.conflict else ''}"
             return f"{value.code.name.lower()}{marks} {value.order_id.hex()[-6:]} at {value.decided_at_ms % 10**6}"
         case Booking():
-            return f"{value.submission.submission_id}:{brief(value.order_id)}:{value.reason or 'accepted'}"
+            return f"{value.key[1]}:{brief(value.order_id)}:{value.reason or 'accepted'}"
         case StoredDecision():
             return f"{brief(value.order_id)}:{value.reason or 'accepted'}"
         case Persisted():

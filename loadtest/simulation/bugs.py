@@ -81,7 +81,7 @@ class _HastyLedger(_Store):
     """Starts the write, and does not wait for it."""
 
     async def persist(self, batch: Sequence[Any]) -> Persisted:
-        stored = await self._store.lookup([(b.submission.channel, b.submission.submission_id) for b in batch])
+        stored = await self._store.lookup([booking.key for booking in batch])
         self._write = asyncio.create_task(self._persist(batch))
         return Persisted("0/0", stored)
 

@@ -16,7 +16,7 @@ import msgspec
 from loadtest.simulation.kafka import Topic
 from loadtest.simulation.plan import Plan
 from loadtest.simulation.world import NOW_MS, World
-from streams.core.books import SubmissionKey
+from streams.core.identity import SubmissionKey
 from streams.core.stock import Promotion
 from streams.instants import to_datetime
 from streams.messages import Decision, Line, Outcome, Report, ReportType, Submission
