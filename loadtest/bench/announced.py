@@ -1,65 +1,50 @@
-"""Tells when the last decision was announced, at next to no cost for what is measured."""
+"""Tells when the last decision was announced, at little cost for what is measured."""
 
-import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from time import monotonic
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-
 from streams.errors import Unavailable
-from streams.stores.kafka_access import Brokers, access_to
+from streams.stores.kafka_access import Brokers
 from streams.stores.reader_kafka import TopicReader
 
-LOOK_S = 0.02
-QUIET_S = 0.2
-"""Nothing new for so long: worth counting exactly."""
+LATE_S = 0.1
+"""A record too many comes within so long of the last one."""
 
 
 class Announced:
-    """Watches where a topic ends instead of reading it.
+    """Counts the records of a topic as they come, undecoded.
 
-    The embedded broker tells the offset behind the first record of the last batch: that changes with every batch, and
-    so gives the moment of the last one; how many there are is counted once it is quiet.
+    To read them is cheaper than to ask where the topic ends: the embedded broker looks through its records for that.
     """
 
-    def __init__(
-        self, brokers: Brokers, topic: str, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]
-    ) -> None:
-        self._brokers, self._topic = brokers, topic
-        self._consumer, self._partitions = consumer, partitions
-
-    @classmethod
-    async def open(cls, brokers: Brokers, topic: str, partitions: int) -> "Announced":
-        """Connect."""
-        consumer = AIOKafkaConsumer(**access_to(brokers).options(), enable_auto_commit=False)
-        await consumer.start()
-        return cls(brokers, topic, consumer, [TopicPartition(topic, number) for number in range(partitions)])
-
-    async def count(self) -> int:
-        """How many records the topic has."""
-        reader = await TopicReader.open(self._brokers, self._topic, start="end")
-        await reader.close()
-        return sum(reader.ends.values())
+    def __init__(self, reader: TopicReader) -> None:
+        self._reader = reader
+        self.seen = 0
 
     async def until(self, wanted: int, *, timeout_s: float) -> float:
-        """Wait until the topic has so many records; returns the `time.monotonic` of the last. Raises `Unavailable`.
+        """Wait until so many have come; returns the `time.monotonic` of the last. Raises `Unavailable`."""
+        deadline = monotonic() + timeout_s
+        while self.seen < wanted:
+            await self._look(0.1)
+            if monotonic() > deadline:
+                raise Unavailable(f"{self._reader.topic}: {self.seen} of {wanted} records came in {timeout_s:g} s.")
+        return monotonic()
 
-        Call it before the work begins.
-        """
-        told, told_at, counted_at = None, monotonic(), 0.0
-        deadline = told_at + timeout_s
-        while True:
-            now_told = await self._consumer.end_offsets(self._partitions)
-            now = monotonic()
-            if now_told != told:
-                told, told_at = now_told, now
-            elif now - told_at > QUIET_S and counted_at < told_at:
-                counted_at = now
-                if await self.count() >= wanted:
-                    return told_at
-            if now > deadline:
-                raise Unavailable(f"{self._topic} has {await self.count()} of {wanted} records after {timeout_s:g} s.")
-            await asyncio.sleep(LOOK_S)
+    async def all_seen(self) -> int:
+        """How many have come, with what should not have come any more."""
+        await self._look(LATE_S)
+        return self.seen
 
-    async def close(self) -> None:
-        """Give the connection back."""
-        await self._consumer.stop()
+    async def _look(self, timeout_s: float) -> None:
+        self.seen += sum(map(len, (await self._reader.next(timeout_s=timeout_s)).values()))
+
+
+@contextlib.asynccontextmanager
+async def announced(brokers: Brokers, topic: str) -> AsyncIterator[Announced]:
+    """Count what is appended to the topic from now on."""
+    reader = await TopicReader.open(brokers, topic, start="end")
+    try:
+        yield Announced(reader)
+    finally:
+        await reader.close()

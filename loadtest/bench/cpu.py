@@ -1,16 +1,13 @@
-"""CPU time of processes with all their children, from Linux' /proc.
+"""CPU time of processes with all their children.
 
 Wall-clock rates of a machine that others use say little; CPU time says what the work costs. It is kept in ticks of
 10 ms, so measure for some tenths of a second at least.
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from infra.embedded.children import descendants
-
-TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+from loadtest.processes import stats, tree
 
 
 def cpu_s(pid: int) -> float:
@@ -18,29 +15,20 @@ def cpu_s(pid: int) -> float:
 
     0.0 when it is gone. A child's time is counted with its parent's once the parent has waited for it.
     """
-    return sum(_own_s(one) for one in (pid, *descendants(pid)))
+    return each_cpu_s({"": pid})[""]
 
 
 def each_cpu_s(pids: Mapping[str, int]) -> dict[str, float]:
-    """The same for several processes by name."""
-    return {name: cpu_s(pid) for name, pid in pids.items()}
+    """The same for several processes by name, of one look."""
+    found = stats()
+    return {name: sum(found[one].cpu_us for one in tree(pid, found)) / 1e6 for name, pid in pids.items()}
+
+
+def main_thread_cpu_us(pid: int) -> float:
+    """Microseconds of CPU that the first thread of a process has used: exact once it sleeps, so for single calls."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[0]) / 1e3
 
 
 def difference(after: Mapping[str, float], before: Mapping[str, float]) -> dict[str, float]:
     """What was used between two looks, by name; never negative (a child may end between two reads of one look)."""
     return {name: max(0.0, used - before.get(name, 0.0)) for name, used in after.items()}
-
-
-def _own_s(pid: int) -> float:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return 0.0
-    return ticks(text) * TICK_S
-
-
-def ticks(stat: str) -> int:
-    """User and system time, own and of children waited for, of one line of /proc/PID/stat."""
-    # The second field is the name, in brackets and with any characters: count from its end.
-    fields = stat.rpartition(")")[2].split()
-    return sum(map(int, fields[11:15]))

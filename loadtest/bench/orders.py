@@ -33,12 +33,19 @@ class Order(NamedTuple):
     value: bytes
     units: int
 
+    @property
+    def submission_key(self) -> tuple[str, str]:
+        """Channel and submission id."""
+        channel, _, submission_id = self.key.decode().partition(":")
+        return channel, submission_id
+
 
 @dataclass(slots=True)
 class Orders:
-    """Makes orders, no two alike. `run` tells those of one run from those of another."""
+    """Makes orders, no two alike. `run` tells those of one run from those of another, `hot_sku` is what is hot."""
 
     run: str
+    hot_sku: str = HOT_SKU
     made: int = field(default=0)
 
     def make(self, count: int, *, lines: int = 1, hot: bool = False, promotion_id: str | None = None) -> list[Order]:
@@ -49,7 +56,7 @@ class Orders:
 
     def _order(self, number: int, lines: int, hot: bool, promotion_id: str | None) -> Order:
         submission_id = f"{self.run}-{number:09}"
-        skus = [HOT_SKU] if hot else [sku_name(number * _STEP + line * 101) for line in range(lines)]
+        skus = [self.hot_sku] if hot else [sku_name(number * _STEP + line * 101) for line in range(lines)]
         wanted = ",".join(f'{{"sku":"{sku}","qty":1,"unit_price":{1_000 + number % 9_000}}}' for sku in skus)
         promotion = f'"promotion_id":"{promotion_id}",' if promotion_id else ""
         at = to_datetime(FIRST_MS + number // ORDERS_PER_MS).isoformat(timespec="milliseconds")

@@ -5,7 +5,6 @@ from typing import Protocol, cast
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from loadtest.bench.announced import Announced
 from loadtest.bench.figures import Sample
 from loadtest.bench.orders import ALL_SKUS, HOT_SKU, Order, Orders
 from loadtest.bench.rig import ENDLESS_UNITS, Rig
@@ -215,29 +214,25 @@ class Persist(_Quiet):
         return sample
 
 
-class Announce:
+class Announce(_Quiet):
     """The fourth stage: decisions encoded and appended, acknowledged by the broker."""
 
     name = "announce"
 
-    def __init__(self, rig: Rig, announced: Announced) -> None:
-        self._rig, self._announced, self._orders = rig, announced, Orders("announce")
+    def __init__(self, rig: Rig) -> None:
+        self._rig, self._orders = rig, Orders("announce")
 
     async def round(self, orders: int) -> Sample:
         """Announce new decisions, batch by batch."""
         batches = await answered(self._orders.make(orders), self._rig.settings.batch_max_orders)
         stages = Stages(log=self._rig.parts.log)
-        before = await self._announced.count()
 
         async def work() -> None:
             for batch in batches:
                 await stages.announce(batch)
 
+        before = await self._rig.records_in(DECIDED.name)
         sample = await self._rig.timed(orders, work)
-        found = await self._announced.count() - before
+        found = await self._rig.records_in(DECIDED.name) - before
         assert found == orders, f"{found} decisions in {DECIDED.name}, not {orders}"
         return sample
-
-    async def close(self) -> None:
-        """Give the connection back."""
-        await self._announced.close()

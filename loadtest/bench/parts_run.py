@@ -4,14 +4,11 @@ import gc
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from loadtest.bench.announced import Announced
 from loadtest.bench.figures import Series, noise, ratio, summed
 from loadtest.bench.parts import Announce, Books, Decode, Fetch, Part, Persist, Reserve, ReservePromotion
 from loadtest.bench.rig import Rig, Say, rig
 from loadtest.bench.running import Reader, Whole
 from streams.errors import Refused
-from streams.stores.kafka_access import access
-from streams.topics import DECIDED
 
 ROUNDS = 3
 TAKEN_AT_ONCE = 2_000
@@ -101,7 +98,7 @@ async def measure_parts(orders: int, only: Sequence[str], say: Say, *, rounds: i
         parts: dict[str, Part] = {}
         try:
             for name in names:
-                part = parts[name] = await _part(made, name)
+                part = parts[name] = _part(made, name)
                 if isinstance(part, Reader | Whole):
                     await part.start()
             report.series = {name: Series(part.name) for name, part in parts.items()}
@@ -117,10 +114,7 @@ async def measure_parts(orders: int, only: Sequence[str], say: Say, *, rounds: i
     return report
 
 
-async def _part(made: Rig, name: str) -> Part:
-    async def announced() -> Announced:
-        return await Announced.open(access(made.settings), DECIDED.name, made.settings.topic_partitions)
-
+def _part(made: Rig, name: str) -> Part:
     match name:
         case "fetch":
             return Fetch(made)
@@ -145,6 +139,6 @@ async def _part(made: Rig, name: str) -> Part:
         case "persist-5-lines":
             return Persist(made, "persist 5 lines", lines=5)
         case "announce":
-            return Announce(made, await announced())
+            return Announce(made)
     assert name == WHOLE, name
-    return Whole(made, await announced())
+    return Whole(made)

@@ -18,11 +18,13 @@ from infra.embedded import Stack
 from loadtest.bench import cpu
 from loadtest.bench.figures import Sample
 from loadtest.bench.orders import ALL_SKUS, Order, spread_out
+from streams.messages import Outcome
 from streams.parts import Parts
 from streams.receiving import receive
 from streams.settings import Settings, load
 from streams.stores.kafka_access import access
 from streams.stores.log import Entry
+from streams.stores.reader_kafka import TopicReader
 
 ENDLESS_UNITS = 1_000_000_000
 """Units of each SKU: no order is refused unless that is what is measured."""
@@ -63,11 +65,24 @@ class Rig:
         entries = [[Entry(order.key, order.value, now_ms) for order in lane] for lane in lanes]
         await asyncio.gather(*(self.parts.log.append(topic, p, lane) for p, lane in enumerate(entries) if lane))
 
+    async def records_in(self, topic: str) -> int:
+        """How many records a topic has."""
+        reader = await TopicReader.open(access(self.settings), topic, start="end")
+        await reader.close()
+        return sum(reader.ends.values())
+
     async def decided(self, orders: Sequence[Order]) -> int:
         """How many of the orders have a decision in the ledger."""
-        keys = [_key(order) for order in orders]
-        slices = [keys[at : at + LOOKUP] for at in range(0, len(keys), LOOKUP)]
-        return sum([len(await self.parts.ledger.lookup(some)) for some in slices])
+        return len(await self.outcomes(orders))
+
+    async def outcomes(self, orders: Sequence[Order]) -> dict[tuple[str, str], Outcome]:
+        """What the ledger says of the orders, by channel and submission id; those without a decision are left out."""
+        keys = [order.submission_key for order in orders]
+        found: dict[tuple[str, str], Outcome] = {}
+        for at in range(0, len(keys), LOOKUP):
+            stored = await self.parts.ledger.lookup(keys[at : at + LOOKUP])
+            found |= {key: decision.outcome for key, decision in stored.items()}
+        return found
 
     async def script_us(self) -> int:
         """Microseconds that the server has spent in scripts, by its own count."""
@@ -98,8 +113,3 @@ async def rig(say: Say) -> AsyncIterator[Rig]:
                 yield Rig(stack, settings, parts, Path(directory))
             finally:
                 await close(parts)
-
-
-def _key(order: Order) -> tuple[str, str]:
-    channel, _, submission_id = order.key.decode().partition(":")
-    return channel, submission_id

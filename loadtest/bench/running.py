@@ -4,12 +4,13 @@ import asyncio
 from pathlib import Path
 
 from loadtest.bench import cpu
-from loadtest.bench.announced import Announced
+from loadtest.bench.announced import announced
 from loadtest.bench.figures import Sample
 from loadtest.bench.held import Told, Worker
 from loadtest.bench.orders import Orders
 from loadtest.bench.rig import Rig
-from streams.topics import SUBMITTED
+from streams.stores.kafka_access import access
+from streams.topics import DECIDED, SUBMITTED
 
 ROUND_TIMEOUT_S = 60.0
 FAUST_IDLE_FETCH_S = 1.6
@@ -62,8 +63,8 @@ class Whole:
 
     name = "whole intake"
 
-    def __init__(self, rig: Rig, announced: Announced) -> None:
-        self._rig, self._announced, self._orders = rig, announced, Orders("whole")
+    def __init__(self, rig: Rig) -> None:
+        self._rig, self._orders = rig, Orders("whole")
         self._worker: Worker | None = None
 
     async def start(self) -> None:
@@ -75,22 +76,21 @@ class Whole:
         assert self._worker is not None
         worker = self._worker
         await worker.assigned()
-        wanted = await self._announced.count() + orders
         worker.hold()
         made = self._orders.make(orders)
         await self._rig.fill(SUBMITTED.name, made)
         await asyncio.sleep(IDLE_FETCH_S)
-        servers, client_s = self._rig.servers_cpu_s(), worker.cpu_s()
-        began = worker.let_go()
-        ended = await self._announced.until(wanted, timeout_s=ROUND_TIMEOUT_S)
-        used = cpu.difference(self._rig.servers_cpu_s(), servers)
-        sample = Sample(orders, ended - began, worker.cpu_s() - client_s, used)
+        async with announced(access(self._rig.settings), DECIDED.name) as decisions:
+            servers, client_s = self._rig.servers_cpu_s(), worker.cpu_s()
+            began = worker.let_go()
+            ended = await decisions.until(orders, timeout_s=ROUND_TIMEOUT_S)
+            used = cpu.difference(self._rig.servers_cpu_s(), servers)
+            sample = Sample(orders, ended - began, worker.cpu_s() - client_s, used)
         decided = await self._rig.decided(made)
         assert decided == orders, f"{decided} decisions in the ledger, not {orders}"
         return sample
 
     async def close(self) -> None:
         """End the worker."""
-        await self._announced.close()
         if self._worker is not None:
             await asyncio.to_thread(self._worker.end)
