@@ -57,6 +57,8 @@ _register(promo, "open", "infra.cli.promo:open_", "Set units aside for a promoti
 _register(promo, "close", "infra.cli.promo:close", "Close a promotion and sweep its free units back to main.")
 _register(promo, "show", "infra.cli.promo:show", "Show promotions, or one with its pool.")
 _register(bench, "parts", "infra.cli.bench:parts", "Measure the limit of each part alone, and the whole beside them.")
+_register(bench, "peers", "infra.cli.bench:peers", "Do the same job as others would, and compare.")
+_register(bench, "limits", "infra.cli.bench:limits", "Measure what an order costs, and compare with the limits.")
 _register(kafka, "install", "infra.cli.kafka:install", "Bring Apache Kafka's jars from Maven Central, once.")
 _register(dlq, "list", "infra.cli.dlq:list_", "List messages that could not be taken, and why.")
 _register(dlq, "show", "infra.cli.dlq:show", "Show one of them, with what would mend it.")

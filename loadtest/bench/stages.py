@@ -21,6 +21,7 @@ from streams.intake.decode import decode
 from streams.intake.persist import persist
 from streams.intake.reserve import reserve
 from streams.stores.ledger import Ledger
+from streams.stores.ledger_copy import copy_of
 from streams.stores.log import Entry, Log
 from streams.stores.stock import Stock
 from streams.topics import SUBMITTED
@@ -173,3 +174,8 @@ async def answered(orders: Sequence[Order], size: int) -> list[Batch]:
         await stages.reserve(batch)
         await stages.persist(batch)
     return made
+
+
+def copied(batch: Sequence[Booking]) -> int:
+    """Pack the bookings as the ledger copies them into its tables; returns the bytes."""
+    return len(copy_of(batch))

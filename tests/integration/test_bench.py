@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 from loadtest.bench.parts_run import NAMES, records_of
+from loadtest.bench.peers_run import SHARES, orders_of
 
 ORDERS = 4_000
 
@@ -34,3 +35,19 @@ def test_every_part_does_its_work() -> None:
     assert isinstance(ratios, dict)
     assert all(ratios.values())
     assert len(ratios) == 5
+
+
+def test_every_peer_does_the_job() -> None:
+    """Each contender decides all its orders, accepts no more than there is stock for, and is compared with ours."""
+    report = bench("peers", "--orders", "2000", "--rounds", "1", "--actors", "8")
+    assert report["faults"] == []
+    peers = report["peers"]
+    assert isinstance(peers, dict)
+    assert {name: peer["records"] for name, peer in peers.items()} == {name: orders_of(name, 2_000) for name in SHARES}
+    tried = report["faust_orders_per_s_by_concurrency"]
+    assert isinstance(tried, dict)
+    assert list(tried) == ["8"]
+    ratios = report["ratios"]
+    assert isinstance(ratios, dict)
+    assert all(ratios.values())
+    assert len(ratios) == 8
