@@ -25,6 +25,7 @@ from streams.retry import until_available
 from streams.settings import Settings
 from streams.stores.kafka_access import access
 from streams.topics import REPORTED, SUBMITTED
+from streams.waiting import last_wait_s
 
 ROLES = ("intake", "lifecycle")
 
@@ -114,6 +115,8 @@ def _app(role: str, settings: Settings) -> ChunkApp:
         chunk_max_records=settings.chunk_max_records,
         max_inflight_records=max(20_000, 4 * settings.chunk_max_records),
         fetch_max_wait_ms=settings.fetch_max_wait_ms,
+        stall_timeout_s=settings.stall_timeout_s,
+        last_wait_s=last_wait_s,
     )
     app = chunk_app(
         group(role),

@@ -10,6 +10,7 @@ from typing import TypeVar
 import stamina
 
 from streams.errors import Unavailable
+from streams.waiting import note_wait
 
 T = TypeVar("T")
 
@@ -23,6 +24,7 @@ async def until_available(what: str, call: Callable[[], Awaitable[T]], *, max_de
     ):
         with attempt:
             if attempt.num > 1:
+                note_wait()
                 logger.warning("%s: try %d", what, attempt.num)
             return await call()
     raise AssertionError("a retry without a limit ends with a result or an error")

@@ -90,6 +90,8 @@ class Settings:
     retry_max_delay_s: float = 5.0
     """Longest pause between tries of a call to a dependency that is down."""
 
+    stall_timeout_s: float = 60.0
+    """A worker before which records wait and nothing moves for so long ends, to be started again; not in an outage."""
     dead_letter_max_share: float = 0.9
     """A worker stops when more than this share of the last 1,000 messages could not be taken; 1 never stops it."""
 
@@ -101,6 +103,8 @@ class Settings:
     def __post_init__(self) -> None:
         _positive(self)
         _relation(self, "hold_ttl_s", "<", "dedupe_retention_s", "a repeat must not outlive the memory of its hold")
+        for name in ("retry_max_delay_s", "postgres_timeout_s", "redis_timeout_s"):
+            _relation(self, name, "<", "stall_timeout_s", "waiting for a dependency must not look like a stall")
         _relation(self, "chunk_max_records", "<=", "batch_max_orders", "a chunk must fit a batch")
         _relation(self, "replica_wait_s", "<=", "postgres_timeout_s", "a wait must end before its statement does")
         for name in ("batch_max_orders", "expiry_batch"):

@@ -13,18 +13,23 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from threading import Thread
 from time import monotonic
 from typing import Any
 
-from faust.exceptions import ImproperlyConfigured
+from aiokafka.errors import KafkaError
+from faust.exceptions import ConsumerNotStarted, ImproperlyConfigured
 from faust.transport.drivers.aiokafka import Consumer as AIOKafkaConsumer
 from faust.types.tuples import TP
+from mode import Service
 
 from agents.transport.chunk import Chunk, ChunkMessage
 from agents.transport.fetch import ChunkConsumerThread, Fetched, FetchRequest
 from agents.transport.offsets import OffsetTracker, Ticket
 from agents.transport.settings import TransportSettings
+from agents.transport.watchdog import LoopWatch, Partition, Stalled, StallWatch, Standing, end_now
 
+STOP_AFTER_STALL_S = 15.0
 ROOM_RECHECK_S = 1.0  # nothing depends on it: whatever makes room says so
 
 
@@ -143,6 +148,44 @@ class ChunkConsumer(AIOKafkaConsumer):
         ended = await self.wait_first(delivery, self.suspend_flow.wait())
         if delivery in ended.done and not ticket.void and message.refcount != 1:
             raise ImproperlyConfigured(f"{message.refcount} agents read {tp.topic}: a chunk is acknowledged by one")
+
+    # --- watching ----------------------------------------------------------------------------------------------------
+
+    @Service.task
+    async def _watch_loop(self) -> None:
+        await LoopWatch(self.settings.stall_timeout_s).watch()
+
+    @Service.task
+    async def _watch_for_stalls(self) -> None:
+        timeout_s = self.settings.stall_timeout_s
+        watch = StallWatch(timeout_s, monotonic())
+        while not self.should_stop:
+            await self.sleep(min(5.0, timeout_s / 4))
+            standings = await self._standings()
+            excused_at_s = self.settings.last_wait_s()
+            stalled = watch.look(monotonic(), standings, flowing=self.flow_active, excused_at_s=excused_at_s)
+            if stalled is not None and not self.should_stop:
+                # Stopping in order may wait for the very thing that hangs.
+                last = Thread(target=end_now, args=(stalled,), kwargs={"after_s": STOP_AFTER_STALL_S}, daemon=True)
+                last.start()
+                await self.crash(Stalled(stalled))
+                return
+
+    async def _standings(self) -> "dict[Partition, Standing] | None":
+        """How the assigned partitions stand; None when the client's thread does not answer in time."""
+        mine = list(self._get_active_partitions()) if self.flow_active else []
+        try:
+            async with asyncio.timeout(self.settings.commit_timeout_s):
+                ends = await self._thread.ends(mine) if mine else {}
+        except TimeoutError:
+            return None
+        except (KafkaError, ConsumerNotStarted):
+            return {}  # it answers; that the broker does not is an outage
+        offsets = self.offsets
+        return {
+            tp: Standing(read_to, offsets.committable(tp), offsets.chunks(tp), end)
+            for tp, (read_to, end) in ends.items()
+        }
 
     # --- acknowledging -----------------------------------------------------------------------------------------------
 

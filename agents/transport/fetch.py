@@ -127,6 +127,16 @@ class ChunkConsumerThread(AIOKafkaConsumerThread):
                 break
         return fetched
 
+    async def ends(self, partitions: Sequence[TP]) -> dict[TP, tuple[int, int]]:
+        """Of each partition: the next offset to be fetched, and where it ends. Asks the broker."""
+        result: dict[TP, tuple[int, int]] = await self.call_thread(self._ends, partitions)
+        return result
+
+    async def _ends(self, partitions: Sequence[TP]) -> dict[TP, tuple[int, int]]:
+        consumer = self._ensure_consumer()
+        ends = await consumer.end_offsets([TopicPartition(*tp) for tp in partitions])
+        return {TP(*tp): (await consumer.position(tp), end) for tp, end in ends.items()}
+
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         """Commit; False when it did not happen and may be tried again. Other errors crash the worker.
 

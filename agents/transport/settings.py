@@ -1,8 +1,14 @@
 """The limits of the chunk transport: how much is fetched at a time, and how much may be on its way."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 SCHEME = "chunks"
+
+
+def _never() -> float:
+    return -math.inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +27,8 @@ class TransportSettings:
     fetch_max_bytes: int = 16 * 1024 * 1024
     max_partition_fetch_bytes: int = 1024 * 1024
     handback_grace_s: float = 1.0  # how long a rebalance or a stop waits for chunks that an agent is working on
+    stall_timeout_s: float = 60.0  # records wait and nothing moves for so long: the worker ends, see watchdog.py
+    last_wait_s: Callable[[], float] = _never  # when something last waited for a dependency, by time.monotonic
     commit_timeout_s: float = 5.0  # how long a rebalance, a stop or a crash waits for the broker
 
     def __post_init__(self) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from transport_kafka import committed, create_topic, embedded_broker, produce, until, until_equal
 
+from agents.transport.watchdog import EXIT_CODE
+
 pytestmark = pytest.mark.timeout(90)
 HERE = Path(__file__).parent
 
@@ -53,6 +55,21 @@ class Worker:
         await until(lambda: self.process.poll() is not None, timeout_s)
         assert self.process.returncode is not None
         return self.process.returncode
+
+
+@pytest.mark.parametrize(("mode", "code"), [("hang", 1), ("block", EXIT_CODE)])
+async def test_a_worker_that_stands_still_ends_and_the_chunk_comes_again(
+    bootstrap: str, tmp_path: Path, mode: str, code: int
+) -> None:
+    """An agent that waits for ever, or an event loop that no longer turns, ends the process; the next one goes on."""
+    topic, group = f"still-{mode}", f"g-still-{mode}"
+    await create_topic(bootstrap, topic, 1)
+    await produce(bootstrap, topic, {0: 20})
+    with Worker(tmp_path, bootstrap, group, topic, mode) as worker:
+        assert await worker.exit_code() == code
+        assert worker.chunks() == [(0, 0, 10)]
+    with Worker(tmp_path, bootstrap, group, topic, "ack") as worker:
+        await until(lambda: (0, 10, 20) in worker.chunks(), 30)
 
 
 async def test_a_body_that_raises_ends_the_worker_and_the_chunk_comes_again(bootstrap: str, tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_the_message_tells_the_monitor_how_far_was_read() -> None:
 def test_limits_that_contradict_each_other_are_refused(limits: dict[str, int], named: str) -> None:
     """The error names the settings that have to change."""
     with pytest.raises(ValueError, match=named):
-        TransportSettings(**limits)
+        TransportSettings(**limits)  # type: ignore[arg-type]  # one is a function
 
 
 def test_the_scheme_selects_the_transport() -> None:
