@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import islice
 from typing import Any
 
@@ -79,7 +79,9 @@ class Summary:
             {"seed": f.seed, "invariant": f.invariant, "detail": f.detail, "replay": self.replay(f.seed)}
             for f in self.failures
         ]
-        return {**asdict(self), "failures": failures, "schedules_per_core_minute": self.schedules_per_core_minute}
+        plain = {one.name: getattr(self, one.name) for one in fields(self)}
+        counts = {"faults": dict(self.faults), "violations": dict(self.violations), "failures": failures}
+        return plain | counts | {"schedules_per_core_minute": round(self.schedules_per_core_minute)}
 
 
 def search(

@@ -1,8 +1,10 @@
 """The simulation itself: runs repeat exactly, planted bugs are found, and the pipeline as it is breaks nothing."""
 
+import json
 import os
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
@@ -88,6 +90,16 @@ def test_a_failure_tells_how_to_see_it_again(capsys: pytest.CaptureFixture[str])
     assert replay == f"Replay it: floodway simulate --seed {seed} --schedules 1 --bug release-twice --trace"
     assert command(schedules=1, seed=seed, bug="release-twice", trace=True) == 1
     assert "VIOLATION" in capsys.readouterr().out
+
+
+def test_the_summary_is_plain_for_machines(capsys: pytest.CaptureFixture[str]) -> None:
+    """Counts by kind, and of each failure the seed and the command that replays it."""
+    assert command(schedules=10, bug="no-epoch-check", processes=1, json=True) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["faults"]["kill"] > 0
+    assert found["violations"] == dict(Counter(failure["invariant"] for failure in found["failures"]))
+    assert found["failures"][0]["replay"].endswith("--bug no-epoch-check --trace")
+    assert found["schedules_per_core_minute"] > 0
 
 
 def test_a_name_that_does_not_exist_is_told() -> None:
