@@ -1,6 +1,11 @@
-"""Messages that could not be taken: kept byte for byte, with the reason in a header, so that a replay is a copy."""
+"""Messages that could not be taken: kept byte for byte, with the reason in a header, so that a replay is a copy.
+
+But for those that no dead letter can hold (decision 0014): Kafka bounds a batch as it was sent, compressed, so a record
+may unpack to many times that. Of these the beginning is kept, and where the whole stands.
+"""
 
 from collections import deque
+from hashlib import sha256
 from typing import NamedTuple
 
 import msgspec
@@ -11,7 +16,14 @@ from streams.errors import TooManyDeadLetters
 from streams.instants import to_datetime
 from streams.messages import DeadLetter
 from streams.stores.log import Entry, Headers
-from streams.topics import DEAD_LETTER_HEADER
+from streams.topics import DEAD_LETTER_HEADER, MAX_BATCH_BYTES
+
+CUT_VALUE_BYTES = 65_536
+CUT_KEY_BYTES = 1_024
+"""What is kept of a record that is larger than any batch may be; its own headers are not."""
+
+HEADER_FRAME_BYTES = 10
+"""At most: two lengths of up to five bytes."""
 
 CAP_WINDOW_RECORDS = 1_000
 """Fewer bad messages in a row than this stop nobody: one storefront may send nonsense for a while."""
@@ -36,7 +48,8 @@ def bury(chunk: Chunk, record: Record, why: Undecodable) -> Dead:
 
 def entry(dead: Dead, *, failed_at_ms: int) -> Entry:
     """The record for the dead-letter topic: key, value and headers of the original, and one header more."""
-    why = dead.why
+    why, record = dead.why, dead.record
+    is_cut = _size(record) > MAX_BATCH_BYTES
     letter = DeadLetter(
         reason=why.reason,
         detail=why.detail[:512],
@@ -46,10 +59,23 @@ def entry(dead: Dead, *, failed_at_ms: int) -> Entry:
         failed_at=to_datetime(failed_at_ms),
         field=why.field if why.field is not None else msgspec.UNSET,
         fix=why.fix if why.fix is not None else msgspec.UNSET,
+        value_bytes=len(record.value or b"") if is_cut else msgspec.UNSET,
+        value_sha256=sha256(record.value or b"").hexdigest() if is_cut else msgspec.UNSET,
     )
-    record = dead.record
-    headers = (*record.headers, (DEAD_LETTER_HEADER, _encode(letter)))
-    return Entry(record.key, record.value, record.timestamp, headers)
+    ours = (DEAD_LETTER_HEADER, _encode(letter))
+    if is_cut:
+        return Entry(_cut(record.key, CUT_KEY_BYTES), _cut(record.value, CUT_VALUE_BYTES), record.timestamp, (ours,))
+    return Entry(record.key, record.value, record.timestamp, (*record.headers, ours))
+
+
+def _size(record: Record) -> int:
+    """Bytes of a record in a batch, but for a few of framing."""
+    headers = sum(len(name.encode()) + len(value or b"") + HEADER_FRAME_BYTES for name, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers
+
+
+def _cut(text: bytes | None, length: int) -> bytes | None:
+    return text if text is None else text[:length]
 
 
 def original_headers(record: Record) -> Headers:

@@ -204,6 +204,9 @@ class DeadLetter(Struct, frozen=True, gc=False, omit_defaults=True):
 
     Key, value and headers of the dead letter are those of the original, byte for byte, so that a replay is a copy.
     `field` is a JSON path into the message, `fix` what its producer should change.
+
+    A record that unpacks to more than the topic takes is cut: `value_bytes` and `value_sha256` tell what the whole
+    value was, and it stands at `topic`, `partition` and `offset` for as long as that topic keeps it.
     """
 
     reason: str
@@ -214,3 +217,5 @@ class DeadLetter(Struct, frozen=True, gc=False, omit_defaults=True):
     failed_at: datetime
     field: str | UnsetType = UNSET
     fix: str | UnsetType = UNSET
+    value_bytes: int | UnsetType = UNSET
+    value_sha256: str | UnsetType = UNSET

@@ -10,15 +10,18 @@ import pytest_asyncio
 from pipeline import Workers, prepared, workers
 
 from agents.bootstrap import close, connect
-from infra.embedded import Stack
+from infra.embedded import Broker, Stack
 from streams.parts import Parts
 from streams.settings import Settings
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
-    """All four servers, their data deleted at the end."""
-    with tempfile.TemporaryDirectory(prefix="floodway-") as directory, Stack.start(Path(directory)) as started:
+def stack(broker: Broker) -> Iterator[Stack]:
+    """All servers, their data deleted at the end."""
+    with (
+        tempfile.TemporaryDirectory(prefix="floodway-") as directory,
+        Stack.start(Path(directory), broker=broker) as started,
+    ):
         yield started
 
 

@@ -18,7 +18,7 @@ from command import FLOODWAY, CommandLine
 from confluent_kafka import Consumer, Message, Producer
 from schemas import validator
 
-from infra.embedded import spawn
+from infra.embedded import Broker, spawn
 from infra.embedded.children import end
 
 ORDERS = 100
@@ -62,13 +62,13 @@ def exported(log: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def shop() -> Iterator[Shop]:
+def shop(broker: Broker) -> Iterator[Shop]:
     """`floodway up` and `floodway worker intake`, goods on the shelves, and a consumer in its own group."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("FLOODWAY_")}
     with tempfile.TemporaryDirectory(prefix="floodway-") as name:
         directory = Path(name)
         up, worker, ready = directory / "up.log", directory / "worker.log", directory / "ready"
-        with command(up, "up", "--data-dir", directory / "data", env=plain):
+        with command(up, "up", "--broker", broker, "--data-dir", directory / "data", env=plain):
             env = plain | wait_for(lambda: exported(up), up)
             own = {"FLOODWAY_SESSION_TIMEOUT_S": "6", "FLOODWAY_READY_FILE": str(ready)}
             with command(worker, "worker", "intake", env=env | own):

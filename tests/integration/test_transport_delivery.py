@@ -11,18 +11,19 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaTimeoutError
 from faust.types.tuples import TP
-from transport_kafka import committed, create_topic, embedded_broker, produce, running, until, until_equal
+from transport_kafka import committed, create_topic, produce, running, started, until, until_equal
 
 from agents.transport import Chunk, ChunkApp, TransportSettings, chunk_app, chunk_topic
 from agents.transport.fetch import ChunkConsumerThread
+from infra.embedded import Broker
 
 pytestmark = pytest.mark.timeout(60)
 
 
 @pytest.fixture(scope="module")
-def bootstrap() -> Iterator[str]:
+def bootstrap(broker: Broker) -> Iterator[str]:
     """A broker for this module; each test has a topic and a group of its own."""
-    with embedded_broker() as address:
+    with started(broker) as address:
         yield address
 
 

@@ -11,7 +11,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from transport_kafka import committed, create_topic, embedded_broker, produce, until, until_equal
+from transport_kafka import committed, create_topic, produce, started, until, until_equal
+
+from infra.embedded import Broker
 
 from agents.transport.watchdog import EXIT_CODE
 
@@ -20,9 +22,9 @@ HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="module")
-def bootstrap() -> Iterator[str]:
+def bootstrap(broker: Broker) -> Iterator[str]:
     """A broker for this module."""
-    with embedded_broker() as address:
+    with started(broker) as address:
         yield address
 
 
@@ -125,10 +127,10 @@ async def test_kill_nine_of_one_of_two_workers_misses_no_record(bootstrap: str, 
         assert all(offsets == set(range(per_partition)) for offsets in seen.values())
 
 
-async def test_a_worker_without_a_broker_can_be_stopped(tmp_path: Path) -> None:
+async def test_a_worker_without_a_broker_can_be_stopped(broker: Broker, tmp_path: Path) -> None:
     """With the broker gone in the middle of the work, a worker told to stop does so in seconds, commit or no commit."""
     with ExitStack() as stack:
-        with embedded_broker() as short_lived:
+        with started(broker) as short_lived:
             await create_topic(short_lived, "lost", 2)
             await produce(short_lived, "lost", {0: 20_000, 1: 20_000})
             worker = stack.enter_context(Worker(tmp_path, short_lived, "g-lost", "lost", "slow"))

