@@ -1,6 +1,6 @@
 # Everything a newcomer needs: Python 3.11 or newer with pip, and make. `make demo` and `make test` set up the rest.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit setup clean
+.PHONY: help demo test test-kafka check unit setup clean
 
 PYTHON ?= python3
 TOOLS := .tools
@@ -10,13 +10,16 @@ RUN := .venv/bin
 READY := .venv/.ready
 
 help: ## Tell what there is
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 demo: $(READY) ## A surge of real orders, from an empty machine to balanced books
 	$(RUN)/floodway demo
 
 test: $(READY) ## All tests, on the real embedded stack
 	$(RUN)/python -m pytest
+
+test-kafka: $(READY) ## The tests that need a broker, on Apache Kafka (Java 17 and Maven)
+	$(RUN)/python -m pytest --broker kafka -k kafka tests/integration tests/acceptance
 
 unit: $(READY) ## Only the tests that need no servers
 	$(RUN)/python -m pytest tests/unit

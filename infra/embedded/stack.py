@@ -285,6 +285,18 @@ class Stack:
         if part is Part.POSTGRES and Part.REPLICA in self.pids():
             self._await(Part.REPLICA)
 
+    def restart_nodes(self, *nodes: int) -> None:
+        """Start several nodes of the broker again, all before any is waited for: one alone may have no quorum."""
+        for node in nodes:
+            end(
+                self._children[server_name(Part.KAFKA, node)],
+                sign=STOP_SIGNAL[Part.KAFKA],
+                grace_s=self._grace_s(Part.KAFKA),
+            )
+            self._launch(Part.KAFKA, node)
+        for node in nodes:
+            self._await(Part.KAFKA, node)
+
     def stop(self) -> None:
         """End all servers in order, within their time limits, and leave the data for the next start. Idempotent."""
         if not self._is_ours():

@@ -3,8 +3,8 @@ r"""Reads records whose header names are no UTF-8, which Kafka takes and aiokafk
 The parser's exception would come again with every fetch, and the partition would stand still behind one strange
 record. `install` puts a reader in its place that parses such a batch once more, with the names' bad bytes written as
 `\\xff`; key, value and header values stay byte for byte. aiokafka has no hook for that, so a name in its fetcher's
-module is replaced; its version is pinned, and `tests/integration/test_strange_headers.py` notices when that no longer
-holds.
+module is replaced (decision 0015); its version is pinned, and `tests/integration/test_strange_headers.py` notices when
+that no longer holds.
 """
 
 from collections.abc import Iterator
