@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 from transport_kafka import committed, create_topic, produce, started, until, until_equal
 
-from infra.embedded import Broker
-
 from agents.transport.watchdog import EXIT_CODE
+from infra.embedded import Broker
 
 pytestmark = pytest.mark.timeout(90)
 HERE = Path(__file__).parent
