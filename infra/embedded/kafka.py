@@ -180,5 +180,7 @@ class KafkaNode:
 
 
 def new_cluster_id() -> str:
-    """A name for a new cluster, in Kafka's form: 16 random bytes in base64."""
-    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    """A name for a new cluster, in Kafka's form: 16 random bytes in base64, and no option by its first character."""
+    while (name := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return name

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import NamedTuple
 
 import msgspec
@@ -11,10 +12,10 @@ import watch
 from confluent_kafka import KafkaError, Message, Producer
 from pipeline import Workers, books, until
 from poison import CHANNEL, SKU, Dose, doses
-from shop import stock_up
+from shop import encode, order, stock_up
 
 from streams.chunks import Record
-from streams.dead_letters import read_letter
+from streams.dead_letters import CUT_VALUE_BYTES, read_letter
 from streams.messages import DeadLetter, Decision
 from streams.parts import Parts
 from streams.stores.reader_kafka import TopicReader
@@ -65,6 +66,36 @@ async def test_poison_between_good_neighbours(parts: Parts, running: Workers) ->
     assert Counter(validity)[None] < BAD / 20, "hardly anything was clear-cut"
     report = await books(parts)
     assert report.balanced, report
+
+
+@pytest.mark.parametrize("codec", ["gzip", "lz4"])
+async def test_what_unpacks_to_megabytes_is_cut_and_holds_nobody_up(parts: Parts, running: Workers, codec: str) -> None:
+    """A record of 5 MB in a batch that Kafka takes, as it packs well: a dead letter says where it stands and what it
+    was, and a good neighbour behind it in the partition is decided.
+    """
+    await stock_up(parts, f"packed-{codec}", [(SKU, 1_000)])
+    huge, name = b"\0" * 5_000_000, f"behind-{codec}"
+    async with watch.decisions(parts) as answers:
+        producer = Producer(
+            {
+                "bootstrap.servers": parts.settings.kafka_bootstrap,
+                "message.max.bytes": 10_000_000,
+                "compression.type": codec,
+            }
+        )
+        told: list[Message] = []
+        for value in (huge, encode(order(name, (SKU, 1), channel=CHANNEL))):
+            producer.produce(SUBMITTED.name, value, partition=5, on_delivery=lambda _, message: told.append(message))
+            assert producer.flush(30) == 0
+        assert not any(message.error() for message in told)
+        await answers.until(lambda: (CHANNEL, name) in answers.heard, within_s=60)
+    offset = told[0].offset()
+    assert offset is not None
+    grave = (await dead_letters(parts, [(5, offset)]))[5, offset]
+    assert grave.letter.reason == "too_large"
+    assert grave.letter.value_bytes == len(huge)
+    assert grave.letter.value_sha256 == sha256(huge).hexdigest()
+    assert grave.record.value == huge[:CUT_VALUE_BYTES]
 
 
 def produce(bootstrap: str, given: Sequence[Dose]) -> list[Place]:

@@ -83,6 +83,12 @@ def test_three_nodes_lose_one_and_nothing_else(broker: Broker, tmp_path: Path) -
         ]
 
 
+def test_a_clusters_name_is_never_taken_for_an_option(broker: Broker) -> None:
+    """One in 64 random names would begin with a dash, and formatting would fail with it."""
+    assert broker is Broker.KAFKA
+    assert not any(kafka.new_cluster_id().startswith("-") for _ in range(2_000))
+
+
 @pytest.mark.parametrize(("broker_name", "nodes"), [("tansu", 3), ("kafka", 2), ("rabbit", 1)])
 def test_what_there_is_not_is_refused(broker: Broker, tmp_path: Path, broker_name: str, nodes: int) -> None:
     """An unknown broker, or a number of nodes that it does not run with, is named before anything starts."""
