@@ -18,6 +18,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 MAX_LINES = 100
 MAX_QTY = 10_000
 MAX_UNIT_PRICE = 1_000_000_000
+MAX_NAME = 64
+"""Characters of a SKU's or a promotion's name."""
 MAX_MESSAGE_BYTES = 65_536
 """A submission larger than this is refused unread: the largest valid one (100 lines, full address) has under 20 kB."""
 
@@ -41,9 +43,9 @@ def _text(pattern: str, *, least: int | None = None, most: int | None = None, de
     return Meta(min_length=least, max_length=most, description=description, extra_json_schema=schema)
 
 
-Sku = Annotated[str, _text(NAME, least=1, most=64, description="Stock keeping unit.")]
+Sku = Annotated[str, _text(NAME, least=1, most=MAX_NAME, description="Stock keeping unit.")]
 Channel = Annotated[str, _text(NAME, least=1, most=32, description="Where the order was placed.")]
-PromotionId = Annotated[str, _text(NAME, least=1, most=64, description="A promotion's own name.")]
+PromotionId = Annotated[str, _text(NAME, least=1, most=MAX_NAME, description="A promotion's own name.")]
 SubmissionId = Annotated[
     str,
     _text(

@@ -52,10 +52,12 @@ def check_order_units(units: Sequence[int]) -> None:
 
 
 def distinct_lines(quantities: Sequence[tuple[str, int]]) -> dict[str, int]:
-    """Units by SKU of one order, repeated SKUs added up; raises `ValueError` as `check_order_units` does."""
+    """Units by SKU of one order, repeated SKUs added up; what is added up is checked as by `check_order_units`."""
+    units = dict(quantities)
+    if len(units) == len(quantities):
+        return units
+    check_order_units([qty for _, qty in quantities])
     units = added_up(quantities)
-    if len(units) < len(quantities):
-        check_order_units([qty for _, qty in quantities])
     check_order_units(list(units.values()))
     return units
 

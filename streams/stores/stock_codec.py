@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Raw
 
-from streams.core.stock import MAIN, Code, Reservation, Verdict, promo_pool
+from streams.core.stock import Code, Reservation, Verdict, pool_of
 from streams.stores.stock_checks import check_batch, check_order_units, distinct_lines
 from streams.stores.stock_keys import field, owner, split_field
 
@@ -38,10 +38,10 @@ class Columns(msgspec.Struct, frozen=True, gc=False):
     """A batch in columns, as the script reads it: few tables and strings in Lua, and each name written once.
 
     `memos` are what is remembered of each order should it be accepted: ACCEPTED, fingerprint, order id and times.
-    `line_field` and `line_units` are the distinct lines; `line_of` numbers those of all orders one after another, and
-    `order_end` is each order's last place there, or empty when every order has one line. `promotion_of` and `owner_of`
-    are empty when no order names a promotion, else 0 is none. All numbers count from 1. `tangled` tells that a key or
-    an order id comes more than once.
+    A basket is what one or several orders ask for, and `basket_of` has each order's; `line_field` and `line_units` are
+    the lines of all baskets one after another, `basket_end` is each one's last, or empty when every one has one line,
+    and `basket_text` is what a hold keeps of it. `promotion_of` and `owner_of` are empty when no order names a
+    promotion, else 0 is none. All numbers count from 1. `tangled` tells that a key or an order id comes more than once.
     """
 
     keys: Raw
@@ -50,10 +50,11 @@ class Columns(msgspec.Struct, frozen=True, gc=False):
     refused_times: Raw
     held_until_ms: str
     fields: Sequence[str]
-    line_of: Sequence[int]
+    basket_of: Sequence[int]
+    basket_end: Sequence[int]
+    basket_text: Sequence[str]
     line_field: Sequence[int]
     line_units: Sequence[int]
-    order_end: Sequence[int]
     promotions: Sequence[str]
     promotion_of: Sequence[int]
     owners: Sequence[str]
@@ -74,8 +75,8 @@ def encode_batch(batch: Sequence[Reservation], *, now_ms: int, held_until_ms: in
     """The batch as one msgpack blob; raises `ValueError` for what no reservation can be."""
     check_batch(batch)
     keys, prints, ids, buyers, promotions, quantities = zip(*batch, strict=True) if batch else ((),) * 6
-    lines = _lines(promotions, quantities)
-    check_order_units(lines.units)
+    baskets = _baskets(promotions, quantities)
+    check_order_units(baskets.units)
     promotion_names, promotion_of, owners, owner_of = _owners(promotions, buyers)
     accepted_times = _times.pack(now_ms, held_until_ms)
     return _pack(
@@ -87,11 +88,12 @@ def encode_batch(batch: Sequence[Reservation], *, now_ms: int, held_until_ms: in
             accepted_times=Raw(_binary(accepted_times)),
             refused_times=Raw(_binary(_times.pack(now_ms, 0))),
             held_until_ms=str(held_until_ms),
-            fields=lines.fields,
-            line_of=lines.of,
-            line_field=lines.field,
-            line_units=lines.units,
-            order_end=lines.order_end if len(lines.of) > len(batch) else (),
+            fields=baskets.fields,
+            basket_of=baskets.of,
+            basket_end=baskets.end if len(baskets.units) > len(baskets.end) else (),
+            basket_text=baskets.text,
+            line_field=baskets.field,
+            line_units=baskets.units,
             promotions=promotion_names,
             promotion_of=promotion_of,
             owners=owners,
@@ -124,35 +126,39 @@ def decode_hold(packed: bytes) -> StoredHold:
     return StoredHold(decided_at_ms, due_ms, lines[0][1], tuple((sku, units) for sku, _, units in lines))
 
 
-class _Lines(NamedTuple):
+class _Baskets(NamedTuple):
     """See `Columns`."""
 
     fields: list[str]
     of: list[int]
+    end: list[int]
+    text: list[str]
     field: list[int]
     units: list[int]
-    order_end: list[int]
 
 
-def _lines(promotions: Sequence[str | None], quantities: Sequence[tuple[tuple[str, int], ...]]) -> _Lines:
-    lines = _Lines([], [], [], [], [])
+def _baskets(promotions: Sequence[str | None], quantities: Sequence[tuple[tuple[str, int], ...]]) -> _Baskets:
+    baskets = _Baskets([], [], [], [], [], [])
     fields: dict[str, int] = {}
-    # Distinct lines of each promotion, and of main: the hot loop below looks up a tuple that is there already.
-    numbers: dict[str | None, dict[tuple[str, int], int]] = {promotion: {} for promotion in promotions}
-    of, order_end = lines.of, lines.order_end
+    # Distinct baskets of each promotion, and of main: the hot loop below looks up a tuple that is there already.
+    numbers: dict[str | None, dict[tuple[tuple[str, int], ...], int]] = {promotion: {} for promotion in promotions}
+    of, add_field, add_units = baskets.of, baskets.field.append, baskets.units.append
     for promotion, asked in zip(promotions, quantities, strict=True):
         known = numbers[promotion]
-        for line in asked if len(asked) == 1 else distinct_lines(asked).items():
-            number = known.get(line)
-            if number is None:
-                sku, units = line
-                name = field(sku, MAIN if promotion is None else promo_pool(promotion))
-                lines.field.append(fields.setdefault(name, len(fields) + 1))
-                lines.units.append(units)
-                number = known[line] = len(lines.units)
-            of.append(number)
-        order_end.append(len(of))
-    return lines._replace(fields=list(fields))
+        number = known.get(asked)
+        if number is None:
+            pool = pool_of(promotion)
+            text = ""
+            for sku, units in asked if len(asked) == 1 else distinct_lines(asked).items():
+                name = field(sku, pool)
+                add_field(fields.setdefault(name, len(fields) + 1))
+                add_units(units)
+                text += f"\n{name}\n{units}"
+            baskets.text.append(text)
+            baskets.end.append(len(baskets.units))
+            number = known[asked] = len(baskets.end)
+        of.append(number)
+    return baskets._replace(fields=list(fields))
 
 
 def _binary(value: bytes) -> bytes:

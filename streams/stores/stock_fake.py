@@ -93,6 +93,8 @@ class FakeStock(Stock):
     ) -> list[Verdict]:
         """See `Stock`."""
         stock_checks.check_batch(batch)
+        for order in batch:
+            stock_checks.check_order_units([units for _, units in order.quantities])
         lines = [tuple(stock_checks.distinct_lines(order.quantities).items()) for order in batch]
         self._fence(epoch)
         self._rotate(now_ms)

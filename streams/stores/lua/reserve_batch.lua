@@ -32,12 +32,13 @@ local PROMOTION_CLOSED, NOT_IN_PROMOTION, BUYER_LIMIT, REPLAY, CONFLICT = 5, 6, 
 
 local now_ms = tonumber(ARGV[2])
 local batch = cmsgpack.unpack(ARGV[4])
-local keys, memos, order_end = batch.keys, batch.memos, batch.order_end
-local fields, line_of, line_field, line_units = batch.fields, batch.line_of, batch.line_field, batch.line_units
+local keys, memos = batch.keys, batch.memos
+local basket_of, basket_end, basket_text = batch.basket_of, batch.basket_end, batch.basket_text
+local fields, line_field, line_units = batch.fields, batch.line_field, batch.line_units
 local promotion_of, owners, owner_of = batch.promotion_of, batch.owners, batch.owner_of
 local accepted_times, refused_times = batch.accepted_times, batch.refused_times
 local count = #keys
-local one_line = #order_end == 0
+local one_line = #basket_end == 0
 local with_promotions = #promotion_of > 0
 -- A key or an order id stands in this batch twice: only then is it worth remembering them on the way.
 local tangled = batch.tangled
@@ -70,17 +71,24 @@ for p = 1, #batch.promotions do
   end
 end
 
--- What is to be said of order `i`, whose lines are `from` to `to`, each of another SKU, as things stand.
-local function decide(i, from, to)
+-- The first and last line of order `i`.
+local function lines_of(i)
+  local basket = basket_of[i]
+  if one_line then return basket, basket end
+  return (basket_end[basket - 1] or 0) + 1, basket_end[basket]
+end
+
+-- What is to be said of order `i`, whose lines are each of another SKU, as things stand.
+local function decide(i)
   local p = with_promotions and promotion_of[i] or 0
   if refusals[p] then return refusals[p] end
+  local from, to = lines_of(i)
   local units, short = 0, false
-  for l = from, to do
-    local line = line_of[l]
-    local left = free[line_field[line]]
+  for line = from, to do
+    local left, wanted = free[line_field[line]], line_units[line]
     if not left then return p > 0 and NOT_IN_PROMOTION or UNKNOWN_SKU end
-    if left < line_units[line] then short = true end
-    units = units + line_units[line]
+    if left < wanted then short = true end
+    units = units + wanted
   end
   if p > 0 and limits[p] > 0 and bought[owner_of[i]] + units > limits[p] then return BUYER_LIMIT end
   return short and OUT_OF_STOCK or ACCEPTED
@@ -89,14 +97,14 @@ end
 local taken, bought_changed = {}, {}
 
 -- Takes all lines of an order that is to be accepted.
-local function take(i, from, to)
+local function take(i)
+  local from, to = lines_of(i)
   local units = 0
-  for l = from, to do
-    local line = line_of[l]
-    local field = line_field[line]
-    free[field] = free[field] - line_units[line]
-    taken[field] = (taken[field] or 0) + line_units[line]
-    units = units + line_units[line]
+  for line = from, to do
+    local field, wanted = line_field[line], line_units[line]
+    free[field] = free[field] - wanted
+    taken[field] = (taken[field] or 0) + wanted
+    units = units + wanted
   end
   if with_promotions and promotion_of[i] > 0 and limits[promotion_of[i]] > 0 then
     local owner = owner_of[i]
@@ -105,42 +113,29 @@ local function take(i, from, to)
   end
 end
 
--- The texts of lines and of holds on main are shared by all orders that ask for the same: each new string costs.
-local line_text, hold_text = {}, {}
+-- Holds on main are shared by all orders that ask for the same: each new string costs.
+local hold_text = {}
 
-local function text_of(line)
-  local text = line_text[line]
+local function hold_of(i)
+  local basket = basket_of[i]
+  if with_promotions and promotion_of[i] > 0 then return accepted_times .. owners[owner_of[i]] .. basket_text[basket] end
+  local text = hold_text[basket]
   if not text then
-    text = '\n' .. fields[line_field[line]] .. '\n' .. line_units[line]
-    line_text[line] = text
+    text = accepted_times .. basket_text[basket]
+    hold_text[basket] = text
   end
   return text
 end
 
-local function hold_of(i, from, to)
-  local owner = with_promotions and promotion_of[i] > 0 and owners[owner_of[i]]
-  local line = line_of[from]
-  if from < to then
-    local texts = {accepted_times, owner or ''}
-    for l = from, to do texts[#texts + 1] = text_of(line_of[l]) end
-    return table.concat(texts)
-  end
-  if owner then return accepted_times .. owner .. text_of(line) end
-  if not hold_text[line] then hold_text[line] = accepted_times .. text_of(line) end
-  return hold_text[line]
-end
-
 -- A live hold is memory too: the key may be forgotten, but to take again would lose the units held. Only what could be
--- accepted as the batch begins can be in its course, for units become fewer, so only of that holds are looked up.
+-- accepted as the batch begins can be in its course, for units become fewer, so only of that holds are looked up; to
+-- find out which that is costs more than a look-up where orders have many lines.
 local candidates, candidate_ids = {}, {}
-local from = 1
 for i = 1, count do
-  local to = one_line and i or order_end[i]
-  if not seen[i] and decide(i, from, to) == ACCEPTED then
+  if not seen[i] and (not one_line or decide(i) == ACCEPTED) then
     candidates[#candidates + 1] = i
     candidate_ids[#candidates] = string.sub(memos[i], 10, 25)
   end
-  from = to + 1
 end
 local ids, hold_by_id = {}, {}
 local holds = hmget(HOLDS, candidate_ids)
@@ -156,8 +151,8 @@ local seen_count, held_count = 0, 0
 local memo_by_key = {}
 
 -- Decides order `i` whose key is new; returns its memo, and whether a live hold had decided it before.
-local function settle(i, from, to)
-  local code = decide(i, from, to)
+local function settle(i)
+  local code = decide(i)
   if code ~= ACCEPTED then
     answers[i] = BYTE[code]
     return BYTE[code] .. string.sub(memos[i], 2, 25) .. refused_times, false
@@ -168,8 +163,8 @@ local function settle(i, from, to)
     answers[i] = BYTE[REPLAY]
     return string.sub(memos[i], 1, 25) .. string.sub(held, 1, 16), true
   end
-  local hold = hold_of(i, from, to)
-  take(i, from, to)
+  local hold = hold_of(i)
+  take(i)
   held_count = held_count + 1
   held_ids[held_count] = id
   hold_pairs[2 * held_count - 1], hold_pairs[2 * held_count] = id, hold
@@ -178,21 +173,18 @@ local function settle(i, from, to)
   return memos[i], false
 end
 
-from = 1
 for i = 1, count do
-  local to = one_line and i or order_end[i]
   local key, replay = keys[i], true
   local memo = seen[i] or tangled and memo_by_key[key]
   if memo then
     answers[i] = BYTE[string.sub(memo, 2, 9) == string.sub(memos[i], 2, 9) and REPLAY or CONFLICT]
   else
-    memo, replay = settle(i, from, to)
+    memo, replay = settle(i)
     seen_count = seen_count + 1
     seen_pairs[2 * seen_count - 1], seen_pairs[2 * seen_count] = key, memo
     if tangled then memo_by_key[key] = memo end
   end
   if replay then answer_memos[#answer_memos + 1] = memo end
-  from = to + 1
 end
 
 local touched, free_pairs, held_pairs, bought_pairs = {}, {}, {}, {}
