@@ -54,6 +54,10 @@ def answer(
     conflict with a decision that is still on its way to the ledger. `repeats` is the intent of this very batch that
     answered the key first, if another one did.
     """
+    # The same record read again is no repeat: its first reader may have died before announcing. Read again after a
+    # rebalance, it may even stand twice in one batch.
+    if repeats is not None and (repeats.partition, repeats.offset) == (intent.partition, intent.offset):
+        repeats = None
     if stored is None:
         if verdict.conflict:
             return _conflict(intent, _uuid_of(intent, verdict), now_ms, token)
@@ -65,7 +69,6 @@ def answer(
     if stored.fingerprint != intent.fingerprint:
         found = _conflict(intent, stored.order_id, now_ms, token)
         return found._replace(give_back=surplus)
-    # The same record read again is no repeat: its first reader may have died before announcing.
     redelivered = (stored.partition, stored.offset) == (intent.partition, intent.offset)
     return Answer(_from_stored(intent, stored, replay=repeats is not None or not redelivered, token=token), surplus)
 
