@@ -1,20 +1,24 @@
 """Settings to parts: the one place where the real stores are made, and where a new installation is made ready."""
 
 import asyncio
-from contextlib import aclosing
+from functools import partial
 from typing import NamedTuple
 
-from streams.clock import SystemClock
-from streams.errors import Fenced
+from streams.clock import Clock, SystemClock
 from streams.parts import Parts
+from streams.rebuild import agreed_epoch, ensure_stock
 from streams.settings import Settings
 from streams.stores.kafka_access import access
 from streams.stores.ledger import Ledger
 from streams.stores.ledger_postgres import PostgresLedger
 from streams.stores.log_kafka import KafkaLog
 from streams.stores.stock import Stock
+from streams.stores.stock_checks import fenced
 from streams.stores.stock_redis import RedisStock
 from streams.stores.topics_kafka import create_topics
+
+LOST = "redis was restarted or has lost its data"
+"""Why a stock is rebuilt without being asked; kept with the epoch."""
 
 
 class Prepared(NamedTuple):
@@ -48,7 +52,11 @@ async def connect(settings: Settings) -> Parts:
     ledger = await connect_ledger(settings)
     stock = await connect_stock(settings)
     log = await KafkaLog.connect(access(settings))
-    return Parts(stock, ledger, log, SystemClock(), settings)
+    clock = SystemClock()
+    recover = None
+    if settings.stock_auto_rebuild:
+        recover = partial(ensure_stock, ledger, stock, clock, retention_s=settings.dedupe_retention_s, reason=LOST)
+    return Parts(stock, ledger, log, clock, settings, recover)
 
 
 async def close(parts: Parts) -> None:
@@ -57,7 +65,7 @@ async def close(parts: Parts) -> None:
 
 
 async def prepare(settings: Settings) -> Prepared:
-    """Bring the schema up to date, create missing topics, and give an empty stock its epoch. Safe to repeat."""
+    """Bring the schema up to date, create missing topics, and make the stock one that can be asked. Safe to repeat."""
     ledger = await connect_ledger(settings)
     stock = await connect_stock(settings)
     try:
@@ -68,33 +76,23 @@ async def prepare(settings: Settings) -> Prepared:
             replication=settings.topic_replication,
             min_insync=settings.topic_min_insync,
         )
-        epoch = await ensure_epoch(ledger, stock)
+        epoch = await ensure_epoch(ledger, stock, settings, SystemClock())
     finally:
         await asyncio.gather(stock.close(), ledger.close())
     return Prepared(epoch, migrations, created)
 
 
-async def ensure_epoch(ledger: Ledger, stock: Stock) -> int:
-    """The epoch on which ledger and stock agree, the first one issued if there is none.
+async def ensure_epoch(ledger: Ledger, stock: Stock, settings: Settings, clock: Clock) -> int:
+    """The epoch on which ledger and stock agree; the first one, or a rebuilt stock's, if there is none.
 
-    A stock without an epoch beside a ledger with movements is one that has lost its memory; to give it an epoch would
-    be to sell from empty shelves, so that raises `Fenced`.
+    Raises `Fenced` for a stock that has lost its memory, where rebuilding is left to people, or is not this ledger's.
     """
-    issued, carried = await ledger.epoch(), await stock.epoch()
-    if issued is None:
-        if carried is not None:
-            raise Fenced(f"Redis carries epoch {carried}, this ledger issued none: they do not belong together.")
-        issued = await ledger.issue_epoch("first")
-    if carried is None:
-        # Closed before anything is raised: it holds a connection, and the ledger's closing would wait for that.
-        async with aclosing(ledger.balances()) as balances:  # type: ignore[type-var]  # both ledgers make generators
-            remembered = await anext(balances, None) is not None
-        if remembered:
-            raise Fenced(
-                f"Redis is empty, the ledger is at epoch {issued} with stock in its books. Nothing is decided until "
-                "Redis has its own newest data again; an older copy would sell twice, `floodway verify` tells."
-            )
-        await stock.install_epoch(issued)
-    elif carried != issued:
-        raise Fenced(f"Redis carries epoch {carried}, the ledger issued {issued}; Redis' data are of another time.")
+    issued = await ledger.epoch()
+    if issued is not None and not settings.stock_auto_rebuild and await agreed_epoch(ledger, stock) is None:
+        carried = await stock.carried()
+        raise fenced(carried.epoch, issued, "restarted" if carried.epoch == issued else "")
+    reason = "first" if issued is None else LOST
+    await ensure_stock(ledger, stock, clock, retention_s=settings.dedupe_retention_s, reason=reason)
+    issued = await ledger.epoch()
+    assert issued is not None, "a stock that was ensured has an epoch"
     return issued

@@ -1,7 +1,7 @@
-"""Calls to the stock with the right epoch, tried again until they go through.
+"""Calls under the right epoch, tried again until they go through.
 
-When the stock carries another epoch than ours, either the ledger has issued a new one meanwhile (then it is read
-again) or the stock was lost: then nothing is decided, orders wait in Kafka, and we ask again until it was rebuilt.
+`Fenced` says that the stock that a process goes by is no more: either the ledger has issued a new epoch meanwhile (then
+that is read), or the stock has lost its memory and is rebuilt. Nothing is decided until then; orders wait in Kafka.
 """
 
 import asyncio
@@ -15,33 +15,66 @@ from streams.retry import until_available
 from streams.stores.ledger import Ledger
 
 T = TypeVar("T")
+Recover = Callable[[], Awaitable[object]]
+"""Returns when ledger and stock agree again, whoever brought that about; raises `Fenced` when it takes a person."""
+
+PAUSE_S = 0.05
 
 logger = logging.getLogger(__name__)
 
 
 class StockGuard:
-    """Keeps the epoch. One for each process."""
+    """Keeps the epoch. One for each process. Without `recover` a lost stock is waited for."""
 
-    def __init__(self, ledger: Ledger, *, max_delay_s: float) -> None:
+    def __init__(self, ledger: Ledger, *, max_delay_s: float, recover: Recover | None = None) -> None:
         self._ledger = ledger
         self._max_delay_s = max_delay_s
+        self._recover = recover
         self._epoch: int | None = None
+        self._renewing = asyncio.Lock()
 
     async def call(self, what: str, call: Callable[[int], Awaitable[T]]) -> T:
-        """The result of `call(epoch)`. Waits as long as the stock is unavailable or carries another epoch."""
+        """The result of `call(epoch)`, all of it tried again under the new epoch when stock or ledger is past it.
+
+        Waits as long as a store is unavailable or the stock is lost.
+        """
         while True:
             epoch = await self._current()
             try:
                 return await until_available(what, partial(call, epoch), max_delay_s=self._max_delay_s)
             except Fenced as error:
                 logger.error("%s: %s", what, error)
-                self._epoch = None
-                await asyncio.sleep(self._max_delay_s)
+                await self._renew(epoch)
 
     async def _current(self) -> int:
-        while self._epoch is None:
-            self._epoch = await until_available("epoch", self._ledger.epoch, max_delay_s=self._max_delay_s)
+        while (epoch := self._epoch) is None:
+            self._epoch = await self._issued()
             if self._epoch is None:
                 logger.error("The ledger has issued no epoch yet; run `floodway init`.")
                 await asyncio.sleep(self._max_delay_s)
-        return self._epoch
+        return epoch
+
+    async def _renew(self, fenced: int) -> None:
+        """Find an epoch to go on under, after a call under `fenced` was refused. Several calls may be at once."""
+        async with self._renewing:
+            if self._epoch not in (fenced, None):
+                return
+            issued = await self._issued()
+            # Before anything is looked at again: the same epoch under which everything was refused is of no use.
+            self._epoch = None if issued == fenced else issued
+            if self._epoch is None:
+                await self._recovered()
+
+    async def _recovered(self) -> None:
+        if self._recover is None:
+            await asyncio.sleep(self._max_delay_s)
+            return
+        try:
+            await until_available("recover", self._recover, max_delay_s=self._max_delay_s)
+            await asyncio.sleep(min(PAUSE_S, self._max_delay_s))
+        except Fenced as error:
+            logger.error("recover: %s", error)
+            await asyncio.sleep(self._max_delay_s)
+
+    async def _issued(self) -> int | None:
+        return await until_available("epoch", self._ledger.epoch, max_delay_s=self._max_delay_s)

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -46,13 +47,21 @@ _REPEATED = StepResult.REPEATED
 _encode = msgspec.json.Encoder().encode
 
 
+class _Ended(NamedTuple):
+    """What one look for expired holds came to: how many the ledger took, what may be settled, what is to be said."""
+
+    written: int
+    settled: list[bytes]
+    said: list[OrderChanged]
+
+
 class Lifecycle:
     """Carries orders from their decision on."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._max_delay_s = parts.settings.retry_max_delay_s
-        self._guard = StockGuard(parts.ledger, max_delay_s=self._max_delay_s)
+        self._guard = StockGuard(parts.ledger, max_delay_s=self._max_delay_s, recover=parts.recover)
         self._cap = dead_letters.DeadLetterCap(parts.settings.dead_letter_max_share)
         self._unwritten = 0
         self._retakes = asyncio.Semaphore(RETAKES_AT_ONCE)
@@ -79,13 +88,22 @@ class Lifecycle:
 
     async def expire_due(self) -> int:
         """End the holds that are due, one bounded batch; returns how many the ledger took."""
-        stock, settings = self._parts.stock, self._parts.settings
-        now_ms = self._parts.clock.now_ms()
-        limit = min(MAX_BATCH, settings.expiry_batch + self._unwritten)
-        found = await self._guard.call("expire", lambda epoch: stock.expire_due(epoch, now_ms=now_ms, limit=limit))
+        found = await self._guard.call("expire", self._expire_under)
+        await self._announce(found.said)
+        if found.settled:
+            stock = self._parts.stock
+            # The ledger has these, so under any epoch nobody waits for them.
+            await self._guard.call("settle", lambda epoch: stock.settle(epoch, found.settled))
+        return found.written
+
+    async def _expire_under(self, epoch: int) -> _Ended:
+        parts = self._parts
+        now_ms = parts.clock.now_ms()
+        limit = min(MAX_BATCH, parts.settings.expiry_batch + self._unwritten)
+        found = await parts.stock.expire_due(epoch, now_ms=now_ms, limit=limit)
         if not found:
-            return 0
-        orders = await self._orders({UUID(bytes=hold.order_id) for hold in found})
+            return _Ended(0, [], [])
+        orders = await parts.ledger.orders(list({UUID(bytes=hold.order_id) for hold in found}))
         # A hold that the ledger does not know yet is on its way there: it stays unsettled and comes again.
         written = [hold for hold in found if UUID(bytes=hold.order_id) in orders]
         unwritten = [hold for hold in found if UUID(bytes=hold.order_id) not in orders]
@@ -94,10 +112,8 @@ class Lifecycle:
         mine = [hold for hold in written if _is_of(hold, orders[UUID(bytes=hold.order_id)])]
         now = to_datetime(now_ms)
         outcomes = [lifecycle.expired(hold, orders[UUID(bytes=hold.order_id)], now) for hold in mine]
-        await self._take_steps(outcomes, orders)
-        settled = [hold.order_id for hold in [*written, *forgotten]]
-        await self._guard.call("settle", lambda epoch: stock.settle(epoch, settled))
-        return len(written)
+        said = await self._take_steps(epoch, outcomes, orders)
+        return _Ended(len(written), [hold.order_id for hold in [*written, *forgotten]], said)
 
     def _forgotten(self, unwritten: Sequence[Expired], now_ms: int) -> list[Expired]:
         """Those whose submission nobody will bring any more.
@@ -118,49 +134,62 @@ class Lifecycle:
         return await until_available("orders", lambda: self._parts.ledger.orders(ids), max_delay_s=self._max_delay_s)
 
     async def _apply(self, wave: Sequence[_Reported], orders: dict[UUID, OrderRecord]) -> list[Record]:
-        """Apply reports that are on different orders; returns the records that the stock could not make sense of."""
+        """Apply reports that are on different orders; returns the records that the stock could not make sense of.
+
+        The stock acts and the ledger writes under one epoch; under a new one, and after any outage, both do it again.
+        """
+        tries = 0
+
+        async def call(epoch: int) -> tuple[set[UUID], list[OrderChanged]]:
+            nonlocal tries
+            tries += 1
+            if tries > 1:  # it may have taken long, and much may have happened meanwhile
+                orders.update(await self._parts.ledger.orders([report.order_id for _, report in wave]))
+            return await self._apply_under(epoch, [report for _, report in wave], orders)
+
+        lost, said = await self._guard.call("reports", call)
+        await self._announce(said)
+        return [record for record, report in wave if report.order_id in lost]
+
+    async def _apply_under(
+        self, epoch: int, reports: Sequence[Report], orders: dict[UUID, OrderRecord]
+    ) -> tuple[set[UUID], list[OrderChanged]]:
+        """Returns the orders that the stock has lost, and what to announce of the others."""
         stock = self._parts.stock
-        reports = [report for _, report in wave]
         payments = [r for r in reports if r.type is ReportType.PAYMENT_SUCCEEDED]
         cancels = [r for r in reports if r.type is ReportType.ORDER_CANCELLED]
         ends: dict[UUID, End] = {}
         if payments:
-            ids = [r.order_id.bytes for r in payments]
-            answers = await self._guard.call("confirm", lambda epoch: stock.confirm(epoch, ids))
-            late = await asyncio.gather(
-                *(self._retake_if_late(orders[r.order_id], end) for r, end in zip(payments, answers, strict=True))
-            )
-            ends.update((r.order_id, end) for r, end in zip(payments, late, strict=True))
+            answers = await stock.confirm(epoch, [r.order_id.bytes for r in payments])
+            retakes = [
+                self._retake_if_late(epoch, orders[r.order_id], e) for r, e in zip(payments, answers, strict=True)
+            ]
+            ends.update(zip([r.order_id for r in payments], await asyncio.gather(*retakes), strict=True))
         if cancels:
-            ids = [r.order_id.bytes for r in cancels]
-            answers = await self._guard.call("release", lambda epoch: stock.release(epoch, ids))
-            ends.update((r.order_id, end) for r, end in zip(cancels, answers, strict=True))
+            answers = await stock.release(epoch, [r.order_id.bytes for r in cancels])
+            ends.update(zip([r.order_id for r in cancels], answers, strict=True))
         lost = {found for found, end in ends.items() if end is End.UNKNOWN and orders[found].state is State.HELD}
         now = to_datetime(self._parts.clock.now_ms())
         clear = [
             lifecycle.apply(r, orders[r.order_id], ends[r.order_id], now) for r in reports if r.order_id not in lost
         ]
-        await self._take_steps(clear, orders)
-        return [record for record, report in wave if report.order_id in lost]
+        return lost, await self._take_steps(epoch, clear, orders)
 
-    async def _retake_if_late(self, order: OrderRecord, end: End) -> End:
+    async def _retake_if_late(self, epoch: int, order: OrderRecord, end: End) -> End:
         pools = lifecycle.late_pools(order, end)
         if not pools:
             return end
-        stock, order_id = self._parts.stock, order.order_id.bytes
         async with self._retakes:
-            return await self._guard.call(
-                "retake", lambda epoch: stock.retake(epoch, order_id, pools, order.quantities)
-            )
+            return await self._parts.stock.retake(epoch, order.order_id.bytes, pools, order.quantities)
 
-    async def _take_steps(self, outcomes: Sequence[lifecycle.Outcome], orders: dict[UUID, OrderRecord]) -> None:
-        """Write steps of different orders, bring `orders` up to date with them, and announce them."""
+    async def _take_steps(
+        self, epoch: int, outcomes: Sequence[lifecycle.Outcome], orders: dict[UUID, OrderRecord]
+    ) -> list[OrderChanged]:
+        """Write steps of different orders, bring `orders` up to date with them, and return what to announce."""
         if not outcomes:
-            return
+            return []
         steps = [outcome.step for outcome in outcomes]
-        token, results = await until_available(
-            "steps", lambda: self._parts.ledger.take_steps(steps), max_delay_s=self._max_delay_s
-        )
+        token, results = await self._parts.ledger.take_steps(steps, epoch)
         # Repeated may be this very call, whose first answer was lost: then what was read before it is out of date.
         orders.update(await self._orders(s.order_id for s, r in zip(steps, results, strict=True) if r is _REPEATED))
         said: list[OrderChanged] = []
@@ -172,7 +201,7 @@ class Lifecycle:
             # the order has gone on from there, or the last that is heard of it would be a state that is past.
             if result is StepResult.TAKEN or (result is _REPEATED and order.state is step.state):
                 said.append(lifecycle.announcement(outcome, order, token))
-        await self._announce(said)
+        return said
 
     async def _announce(self, changes: Sequence[OrderChanged]) -> None:
         if not changes:

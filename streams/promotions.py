@@ -98,19 +98,21 @@ async def _advance(parts: Parts, record: PromotionRecord) -> None:
 
 
 async def _open(parts: Parts, promotion: Promotion) -> list[tuple[str, int]]:
-    short = await parts.stock.open_promotion(await _epoch(parts), promotion)
+    epoch = await _epoch(parts)
+    short = await parts.stock.open_promotion(epoch, promotion)
     if short:
-        await parts.ledger.save_promotion(PromotionRecord(promotion, PromotionState.FAILED))
+        await parts.ledger.save_promotion(PromotionRecord(promotion, PromotionState.FAILED), epoch=epoch)
         return short
     movements = _transfers(parts, promotion, Action.OPEN, promotion.quota, into_promotion=True)
-    await parts.ledger.save_promotion(PromotionRecord(promotion, PromotionState.OPEN), movements)
+    await parts.ledger.save_promotion(PromotionRecord(promotion, PromotionState.OPEN), movements, epoch=epoch)
     return []
 
 
 async def _close(parts: Parts, promotion: Promotion) -> list[tuple[str, int]]:
-    swept = await parts.stock.close_promotion(await _epoch(parts), promotion.promotion_id)
+    epoch = await _epoch(parts)
+    swept = await parts.stock.close_promotion(epoch, promotion.promotion_id)
     movements = _transfers(parts, promotion, Action.SWEEP, swept, into_promotion=False)
-    await parts.ledger.save_promotion(PromotionRecord(promotion, PromotionState.CLOSED), movements)
+    await parts.ledger.save_promotion(PromotionRecord(promotion, PromotionState.CLOSED), movements, epoch=epoch)
     return swept
 
 

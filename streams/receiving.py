@@ -43,7 +43,9 @@ async def receive(parts: Parts, ref: str, items: Iterable[tuple[str, int]]) -> t
 
 async def _receive_slice(parts: Parts, epoch: int, ref: str, items: Sequence[tuple[str, int]]) -> bool:
     at = to_datetime(parts.clock.now_ms())
-    booked = [Movement(ref, Action.RECEIVE, sku, MAIN, qty, 0, 0, at) for sku, qty in items if qty]
-    if booked:
-        await parts.ledger.record_movements(booked)
-    return await parts.stock.receive(epoch, ref, items)
+    # Those of no units, too: a stock that is rebuilt must know that there is such a SKU.
+    new = await parts.ledger.record_movements(
+        [Movement(ref, Action.RECEIVE, sku, MAIN, qty, 0, 0, at) for sku, qty in items]
+    )
+    # A stock that was rebuilt in between has them from the ledger.
+    return await parts.stock.receive(epoch, ref, items) or new

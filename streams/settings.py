@@ -84,11 +84,13 @@ class Settings:
     postgres_timeout_s: float = 30.0
     """A statement that takes longer is given up and tried again."""
     postgres_pool: int = 4
-    """Connections to each Postgres server from one process."""
+    """Connections to each Postgres server from one process; at least 2, for a rebuild of the stock holds one."""
     replica_wait_s: float = 0.5
     """How long a reader with a token waits for the replica before the primary is asked."""
     retry_max_delay_s: float = 5.0
     """Longest pause between tries of a call to a dependency that is down."""
+    stock_auto_rebuild: bool = True
+    """Rebuild the stock from the ledger when Redis was restarted or has lost data; `false` leaves that to people."""
 
     stall_timeout_s: float = 60.0
     """A worker before which records wait and nothing moves for so long ends, to be started again; not in an outage."""
@@ -107,6 +109,8 @@ class Settings:
             _relation(self, name, "<", "stall_timeout_s", "waiting for a dependency must not look like a stall")
         _relation(self, "chunk_max_records", "<=", "batch_max_orders", "a chunk must fit a batch")
         _relation(self, "replica_wait_s", "<=", "postgres_timeout_s", "a wait must end before its statement does")
+        if self.postgres_pool < 2:
+            raise SettingsError(f"{PREFIX}POSTGRES_POOL=1 is too few: a rebuild of the stock takes 2 connections.")
         for name in ("batch_max_orders", "expiry_batch"):
             if getattr(self, name) > 5_000:
                 raise SettingsError(

@@ -204,9 +204,13 @@ class Persist(_Quiet):
         made = self._orders.make(orders, lines=self._lines)
         batches = await bookings(made, self._rig.settings.batch_max_orders)
 
+        ledger = self._rig.parts.ledger
+        epoch = await ledger.epoch()
+        assert epoch is not None, "the rig has made the stores ready"
+
         async def work() -> None:
             for batch in batches:
-                assert not (await self._rig.parts.ledger.persist(batch)).stored
+                assert not (await ledger.persist(batch, epoch)).stored
 
         sample = await self._rig.timed(orders, work)
         written = await self._rig.decided(made)

@@ -79,7 +79,7 @@ class RecordingLedger:
         """See `Ledger`."""
         return 1
 
-    async def persist(self, batch: Sequence[Booking]) -> Persisted:
+    async def persist(self, batch: Sequence[Booking], epoch: int) -> Persisted:
         """See `Ledger`."""
         self.asked.append(batch)
         return Persisted("0/16B3748", {})
@@ -113,6 +113,7 @@ class Stages:
     ledger: RecordingLedger | Ledger = field(default_factory=RecordingLedger)
     log: RecordingLog | Log = field(default_factory=RecordingLog)
     clock: SystemClock = field(default_factory=SystemClock)
+    _kept: StockGuard | None = None
 
     async def reserve(self, batch: Batch) -> None:
         """Stage two."""
@@ -121,14 +122,16 @@ class Stages:
     async def persist(self, batch: Batch) -> None:
         """Stage three."""
         ledger, stock = cast("Ledger", self.ledger), cast("Stock", self.stock)
-        await persist(batch, ledger, stock, self._guard(), self.clock, max_delay_s=MAX_DELAY_S)
+        await persist(batch, ledger, stock, self._guard(), self.clock, hold_ttl_s=HOLD_TTL_S, max_delay_s=MAX_DELAY_S)
 
     async def announce(self, batch: Batch) -> None:
         """Stage four."""
         await announce(batch, cast("Log", self.log), self.clock, max_delay_s=MAX_DELAY_S)
 
     def _guard(self) -> StockGuard:
-        return StockGuard(cast("Ledger", self.ledger), max_delay_s=MAX_DELAY_S)
+        if self._kept is None:
+            self._kept = StockGuard(cast("Ledger", self.ledger), max_delay_s=MAX_DELAY_S)
+        return self._kept
 
 
 def chunks(orders: Sequence[Order], size: int, *, partitions: int = 12) -> list[RawChunk]:

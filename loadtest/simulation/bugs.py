@@ -80,13 +80,13 @@ def _acknowledge_before_persist() -> AbstractContextManager[Any]:
 class _HastyLedger(_Store):
     """Starts the write, and does not wait for it."""
 
-    async def persist(self, batch: Sequence[Any]) -> Persisted:
+    async def persist(self, batch: Sequence[Any], epoch: int) -> Persisted:
         stored = await self._store.lookup([booking.key for booking in batch])
-        self._write = asyncio.create_task(self._persist(batch))
+        self._write = asyncio.create_task(self._persist(batch, epoch))
         return Persisted("0/0", stored)
 
-    async def _persist(self, batch: Sequence[Any]) -> None:
-        await until_available("persist", lambda: self._store.persist(batch), max_delay_s=0.5)
+    async def _persist(self, batch: Sequence[Any], epoch: int) -> None:
+        await until_available("persist", lambda: self._store.persist(batch, epoch), max_delay_s=0.5)
 
 
 def _acknowledge_at_first_append() -> AbstractContextManager[Any]:

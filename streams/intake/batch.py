@@ -14,12 +14,15 @@ from streams.messages import Decision
 class Batch:
     """Chunks that share round trips. `verdicts` and `decisions` run parallel to `intents` once their stage is past.
 
+    `epoch` is the one that the stock gave the verdicts under; they are worth nothing under another.
+
     `give_back` has the order ids of holds that must be released, because the ledger knew an earlier decision.
     """
 
     chunks: list[Chunk]
     intents: list[Intent]
     dead: list[Dead]
+    epoch: int = 0
     verdicts: list[Verdict] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     give_back: list[bytes] = field(default_factory=list)

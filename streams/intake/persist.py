@@ -1,35 +1,56 @@
 """Stage three: decisions become durable, one transaction a batch; what the ledger knew before wins."""
 
+from contextlib import suppress
+
 from streams.clock import Clock
 from streams.core.books import StoredDecision
 from streams.core.decide import answer, booking, first_answer
 from streams.core.identity import SubmissionKey
+from streams.errors import Fenced
 from streams.guard import StockGuard
 from streams.intake.batch import Batch
+from streams.intake.reserve import reserve_under
 from streams.retry import until_available
 from streams.stores.ledger import Ledger
 from streams.stores.stock import Stock
 
 
 async def persist(
-    batch: Batch, ledger: Ledger, stock: Stock, guard: StockGuard, clock: Clock, *, max_delay_s: float
+    batch: Batch,
+    ledger: Ledger,
+    stock: Stock,
+    guard: StockGuard,
+    clock: Clock,
+    *,
+    hold_ttl_s: float,
+    max_delay_s: float,
 ) -> None:
-    """Fill in the answers, each durable. Holds taken for what the ledger had decided before are given back."""
+    """Fill in the answers, each durable. Holds taken for what the ledger had decided before are given back.
+
+    Verdicts of a stock that has been rebuilt since can no longer be written: the new one is asked again first.
+    """
     if not batch.intents:
         return
-    stored = await _known(batch, ledger, max_delay_s)
-    owners = _owners(batch, stored)
-    bookings = [booking(batch.intents[i], batch.verdicts[i]) for i in owners.values()]
-    persisted = await until_available("persist", lambda: ledger.persist(bookings), max_delay_s=max_delay_s)
-    stored.update(persisted.stored)
-    _answer(batch, owners, stored, token=persisted.token, now_ms=clock.now_ms())
+
+    async def call(epoch: int) -> tuple[dict[SubmissionKey, int], dict[SubmissionKey, StoredDecision], str]:
+        if batch.epoch != epoch:
+            await reserve_under(epoch, batch, stock, clock, hold_ttl_s=hold_ttl_s)
+        stored = await _known(batch, ledger)
+        owners = _owners(batch, stored)
+        bookings = [booking(batch.intents[i], batch.verdicts[i]) for i in owners.values()]
+        persisted = await ledger.persist(bookings, epoch)
+        stored.update(persisted.stored)
+        return owners, stored, persisted.token
+
+    owners, stored, token = await guard.call("persist", call)
+    _answer(batch, owners, stored, token=token, now_ms=clock.now_ms())
     if batch.give_back:
-        await _give_back(batch.give_back, stock, guard)
+        await _give_back(batch, stock, max_delay_s)
     if batch.conflicts:
         await until_available("conflicts", lambda: ledger.record_conflicts(batch.conflicts), max_delay_s=max_delay_s)
 
 
-async def _known(batch: Batch, ledger: Ledger, max_delay_s: float) -> dict[SubmissionKey, StoredDecision]:
+async def _known(batch: Batch, ledger: Ledger) -> dict[SubmissionKey, StoredDecision]:
     """What the ledger says of keys that Redis remembers. A verdict that is new needs no look-up: COPY tells."""
     replays = {i.submission_key for i, v in zip(batch.intents, batch.verdicts, strict=True) if v.replay}
     if not replays:
@@ -39,7 +60,7 @@ async def _known(batch: Batch, ledger: Ledger, max_delay_s: float) -> dict[Submi
     )
     if not keys:
         return {}
-    return await until_available("lookup", lambda: ledger.lookup(list(keys)), max_delay_s=max_delay_s)
+    return await ledger.lookup(list(keys))
 
 
 def _owners(batch: Batch, stored: dict[SubmissionKey, StoredDecision]) -> dict[SubmissionKey, int]:
@@ -79,7 +100,12 @@ def _answer(
             batch.conflicts.append(found.conflict)
 
 
-async def _give_back(surplus: list[bytes], stock: Stock, guard: StockGuard) -> None:
-    await guard.call("give back", lambda epoch: stock.release(epoch, surplus))
-    # Had its time been up meanwhile, the keeper would wait for ever to see this hold in the ledger.
-    await guard.call("give back", lambda epoch: stock.settle(epoch, surplus))
+async def _give_back(batch: Batch, stock: Stock, max_delay_s: float) -> None:
+    async def call() -> None:
+        await stock.release(batch.epoch, batch.give_back)
+        # Had its time been up meanwhile, the keeper would wait for ever to see this hold in the ledger.
+        await stock.settle(batch.epoch, batch.give_back)
+
+    # A stock that was rebuilt has none of them: what it holds under these ids is what the ledger knows, and stays.
+    with suppress(Fenced):
+        await until_available("give back", call, max_delay_s=max_delay_s)

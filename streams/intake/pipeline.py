@@ -2,6 +2,9 @@
 
 Between stages stand queues of one, so a slow stage holds the ones before it, and at last the fetching of chunks.
 Each stage is one task, so batches stay in order; chunks that wait for reserve together share its round trip.
+
+When the stock has been rebuilt, what the old one had decided and nobody had written is decided anew, by persist, in
+order; reserve asks the new stock for nothing else until then.
 """
 
 import asyncio
@@ -25,7 +28,8 @@ class Intake:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._guard = StockGuard(parts.ledger, max_delay_s=parts.settings.retry_max_delay_s)
+        self._guard = StockGuard(parts.ledger, max_delay_s=parts.settings.retry_max_delay_s, recover=parts.recover)
+        self._reserved_under: int | None = None
         self._cap = DeadLetterCap(parts.settings.dead_letter_max_share)
         self._decoded: asyncio.Queue[Batch] = asyncio.Queue(maxsize=CHUNKS_WAITING)
         self._reserved: asyncio.Queue[Batch] = asyncio.Queue(maxsize=1)
@@ -50,8 +54,21 @@ class Intake:
         while True:
             batch = held_back if held_back is not None else await self._decoded.get()
             held_back = self._merge(batch)
-            await reserve(batch, parts.stock, self._guard, parts.clock, hold_ttl_s=parts.settings.hold_ttl_s)
+            await reserve(
+                batch,
+                parts.stock,
+                self._guard,
+                parts.clock,
+                hold_ttl_s=parts.settings.hold_ttl_s,
+                ready=self._caught_up,
+            )
             await self._reserved.put(batch)
+
+    async def _caught_up(self, epoch: int) -> None:
+        """Before a new stock is asked: wait until all that the old one had decided is decided anew and written."""
+        if epoch != self._reserved_under:
+            await self._reserved.join()
+            self._reserved_under = epoch
 
     def _merge(self, batch: Batch) -> Batch | None:
         """Add what waits to the batch, up to the limit; returns the first that no longer fits."""
@@ -67,8 +84,9 @@ class Intake:
         parts = self._parts
         while True:
             batch = await self._reserved.get()
-            max_delay_s = parts.settings.retry_max_delay_s
-            await persist(batch, parts.ledger, parts.stock, self._guard, parts.clock, max_delay_s=max_delay_s)
+            bounds = {"hold_ttl_s": parts.settings.hold_ttl_s, "max_delay_s": parts.settings.retry_max_delay_s}
+            await persist(batch, parts.ledger, parts.stock, self._guard, parts.clock, **bounds)
+            self._reserved.task_done()
             await self._persisted.put(batch)
 
     async def _announce(self) -> None:

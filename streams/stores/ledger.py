@@ -5,9 +5,14 @@ double entries, so that any balance can be added up again. Writes go to the prim
 the replica, with a token when they must see an earlier write.
 
 Every write is idempotent: writing the same thing again changes nothing.
+
+A write of what the stock has done carries the epoch under which the stock did it, and raises `Fenced`, with nothing
+written, when a newer one has been issued: whoever rebuilds the stock from here issues an epoch first, and what is read
+after that is all there will ever be of the old stock.
 """
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -26,9 +31,42 @@ from streams.core.books import (
     StoredDecision,
 )
 from streams.core.identity import SubmissionKey
+from streams.core.memory import KeptDecision, KeptEnd, KeptHold, KeptPromotion, KeptRef, KeptUnits
 
 MAX_BATCH = 5_000
 """Bookings, keys, orders or steps in one call; what a transaction may hold and a worker has to repeat is bounded."""
+
+
+class Snapshot(Protocol):
+    """All that a stock must remember, as the books have it at one moment. Streams come in pages of up to 1,000."""
+
+    async def promotions(self) -> list[KeptPromotion]:
+        """Those that were opened, closed ones too."""
+        ...
+
+    def balances(self) -> AsyncIterator[list[Balance]]:
+        """Every balance."""
+        ...
+
+    def bought(self) -> AsyncIterator[list[KeptUnits]]:
+        """What buyers have of promotions that are not closed and have a limit."""
+        ...
+
+    def holds(self) -> AsyncIterator[list[KeptHold]]:
+        """Orders whose hold has not ended in the books, by deadline."""
+        ...
+
+    def decisions(self, since_ms: int) -> AsyncIterator[list[KeptDecision]]:
+        """Decisions made since then."""
+        ...
+
+    def ends(self, since_ms: int) -> AsyncIterator[list[KeptEnd]]:
+        """Orders whose hold ended, or that were sold late, since then."""
+        ...
+
+    def refs(self) -> AsyncIterator[list[KeptRef]]:
+        """References of all units received and moved by command."""
+        ...
 
 
 class Ledger(Protocol):
@@ -43,11 +81,23 @@ class Ledger(Protocol):
         ...
 
     async def issue_epoch(self, reason: str) -> int:
-        """Issue the next epoch, starting at 1."""
+        """Issue the next epoch, starting at 1; waits for writes under the last one, and ends them for good."""
         ...
 
-    async def persist(self, batch: Sequence[Booking]) -> Persisted:
-        """Write decisions, orders, lines and hold movements in one transaction.
+    async def installation(self) -> UUID | None:
+        """What tells these books from any others, made with the first epoch; None before that."""
+        ...
+
+    def rebuilding(self) -> AbstractAsyncContextManager[bool]:
+        """The right to rebuild the stock, for the time of the block; False at once when another process has it."""
+        ...
+
+    def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
+        """What a stock must remember, for the time of the block. Holds a connection."""
+        ...
+
+    async def persist(self, batch: Sequence[Booking], epoch: int) -> Persisted:
+        """Write decisions, orders, lines and hold movements in one transaction. Raises `Fenced`.
 
         No two of `batch` share a key. Keys that the ledger knows already are left as they are and returned. The lines
         of an accepted order are its hold's entry, so `quantities` must be the submission's lines added up.
@@ -66,8 +116,10 @@ class Ledger(Protocol):
         """Accepted orders by id, from the primary; absent ones are left out."""
         ...
 
-    async def take_steps(self, steps: Sequence[Step]) -> tuple[str, list[StepResult]]:
+    async def take_steps(self, steps: Sequence[Step], epoch: int) -> tuple[str, list[StepResult]]:
         """Take steps in one transaction, each once by order, source and event id; returns token and results.
+
+        Raises `Fenced`.
 
         Movements are written even when the state is NOT_EXPECTED (they are facts), each once by its key.
         Several steps of one order in one call are taken in the order given. A step that was NOT_EXPECTED is so again
@@ -76,15 +128,19 @@ class Ledger(Protocol):
         ...
 
     async def record_movements(self, movements: Sequence[Movement]) -> bool:
-        """Write movements of one command, all or none; False when they were written before.
+        """Write movements of one command, all or none, before the stock acts; False when they were written before.
 
-        All have one reference and action. Raises `Refused` when other units were booked under them.
+        All have one reference and action; one that receives may be of no units, it makes the SKU known. Raises
+        `Refused` when other units were booked under them.
         """
         ...
 
-    async def save_promotion(self, record: PromotionRecord, movements: Sequence[Movement] = ()) -> None:
+    async def save_promotion(
+        self, record: PromotionRecord, movements: Sequence[Movement] = (), *, epoch: int | None = None
+    ) -> None:
         """Insert or update a promotion, with the movements that its new state brings, in one transaction.
 
+        What the stock did, it did under `epoch`: raises `Fenced`. None is for what is written before the stock acts.
         A promotion never goes back: a state that it has left behind changes nothing, but the movements are kept.
         """
         ...
@@ -111,8 +167,8 @@ class Ledger(Protocol):
         """What was done to an order after its decision: (at, kind, source, result), oldest first; from the replica."""
         ...
 
-    def balances(self) -> AsyncIterator[Balance]:
-        """Stream every balance, added up from the movements on the primary, in order of SKU and pool.
+    def balances(self, skus: Sequence[str] | None = None) -> AsyncIterator[Balance]:
+        """Stream every balance, or those of some SKUs, added up on the primary, in order of SKU and pool.
 
         One snapshot. Whoever stops early closes the iterator (`contextlib.aclosing`), it holds a connection.
         """

@@ -1,7 +1,8 @@
 """Connections to the primary and its replica, bounded in number and time, and the choice between the two."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
@@ -61,6 +62,24 @@ async def _prepare(connection: "Connection") -> None:
 
 async def _leave_as_is(_: "Connection") -> None:
     """Spare the round trip of a reset: the ledger changes settings inside of transactions only."""
+
+
+@asynccontextmanager
+async def under_epoch(connection: "Connection", epoch: int) -> AsyncIterator[None]:
+    """A transaction that writes what the stock did under `epoch`; refused by the server when a newer one was issued.
+
+    One round trip before and one behind, where `connection.transaction()` and a query would take three.
+    """
+    try:
+        await connection.execute(f"BEGIN; SELECT under_epoch({epoch:d})")
+        yield
+        await connection.execute("COMMIT")
+    except BaseException:
+        try:
+            await connection.execute("ROLLBACK")
+        except Exception:
+            connection.terminate()
+        raise
 
 
 class Reader:

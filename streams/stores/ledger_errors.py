@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import asyncpg
 
 from streams.errors import LedgerUnavailable
+from streams.stores.ledger_rules import past
 
 OUTAGES: tuple[type[BaseException], ...] = (
     OSError,  # TimeoutError is one too
@@ -40,6 +41,10 @@ def is_outage(error: BaseException) -> bool:
     return isinstance(error, OUTAGES)
 
 
+FENCED = "FW001"
+"""SQLSTATE of the function `under_epoch`; its message is the epochs asked for and found."""
+
+
 def _advice(error: BaseException) -> str:
     if isinstance(error, asyncpg.UndefinedTableError | asyncpg.UndefinedColumnError):
         return "the schema is not up to date, run the migrations"
@@ -50,10 +55,12 @@ def _advice(error: BaseException) -> str:
 
 @contextmanager
 def outages() -> Iterator[None]:
-    """Raise `LedgerUnavailable` for an outage inside, with the outage as its cause."""
+    """Raise `LedgerUnavailable` for an outage inside, with the outage as its cause, and `Fenced` for a past epoch."""
     try:
         yield
     except Exception as error:
+        if isinstance(error, asyncpg.PostgresError) and error.sqlstate == FENCED:
+            raise past(*map(int, str(error).split())) from None
         if not is_outage(error):
             raise
         text = str(error) or type(error).__name__

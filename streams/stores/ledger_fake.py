@@ -2,8 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from streams.core.books import (
     Action,
@@ -25,6 +26,7 @@ from streams.core.stock import added_up
 from streams.instants import to_datetime
 from streams.messages import Outcome
 from streams.stores.ledger import Ledger
+from streams.stores.ledger_fake_snapshot import FakeSnapshot
 from streams.stores.ledger_rules import (
     StepKey,
     assert_adds_up,
@@ -34,6 +36,7 @@ from streams.stores.ledger_rules import (
     check_token,
     judge,
     overtaken_by,
+    past,
     step_key,
 )
 
@@ -52,6 +55,8 @@ class FakeLedger(Ledger):
         self.taken: dict[StepKey, tuple[Step, StepResult]] = {}
         self.saved_promotions: dict[str, PromotionRecord] = {}
         self.epochs: list[str] = []
+        self._installation = uuid4()
+        self._rebuilding = False
         self._writes = 0
 
     async def migrate(self) -> list[str]:
@@ -70,11 +75,31 @@ class FakeLedger(Ledger):
         self.epochs.append(reason)
         return len(self.epochs)
 
-    async def persist(self, batch: Sequence[Booking]) -> Persisted:
+    async def installation(self) -> UUID | None:
+        """See `Ledger`."""
+        return self._installation if self.epochs else None
+
+    @asynccontextmanager
+    async def rebuilding(self) -> AsyncIterator[bool]:
+        """See `Ledger`."""
+        mine, self._rebuilding = not self._rebuilding, True
+        try:
+            yield mine
+        finally:
+            self._rebuilding = not mine
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[FakeSnapshot]:
+        """See `Ledger`."""
+        yield FakeSnapshot(self)
+
+    async def persist(self, batch: Sequence[Booking], epoch: int) -> Persisted:
         """See `Ledger`."""
         check_batch(len(batch), "bookings")
         keys = [booking.key for booking in batch]
         assert len(set(keys)) == len(keys), "a key stands twice in one batch"
+        if batch:
+            self._fence(epoch)
         stored = await self.lookup(keys)
         new = [booking for booking in batch if booking.key not in stored]
         for booking in new:
@@ -121,9 +146,11 @@ class FakeLedger(Ledger):
         check_batch(len(order_ids), "orders")
         return {order_id: self.accepted[order_id] for order_id in order_ids if order_id in self.accepted}
 
-    async def take_steps(self, steps: Sequence[Step]) -> tuple[str, list[StepResult]]:
+    async def take_steps(self, steps: Sequence[Step], epoch: int) -> tuple[str, list[StepResult]]:
         """See `Ledger`."""
         check_batch(len(steps), "steps")
+        if steps:
+            self._fence(epoch)
         states = {s.order_id: self.accepted[s.order_id].state for s in steps if s.order_id in self.accepted}
         known = {key: self.taken[key][1] for key in map(step_key, steps) if key in self.taken}
         judgement = judge(steps, states, known)
@@ -148,9 +175,13 @@ class FakeLedger(Ledger):
             self._add(movement)
         return True
 
-    async def save_promotion(self, record: PromotionRecord, movements: Sequence[Movement] = ()) -> None:
+    async def save_promotion(
+        self, record: PromotionRecord, movements: Sequence[Movement] = (), *, epoch: int | None = None
+    ) -> None:
         """See `Ledger`."""
         check_movements(movements)
+        if epoch is not None:
+            self._fence(epoch)
         known = self.saved_promotions.get(record.promotion.promotion_id)
         if known is None or known.state not in overtaken_by(record.state):
             self.saved_promotions[record.promotion.promotion_id] = record
@@ -182,7 +213,7 @@ class FakeLedger(Ledger):
         found.sort(key=lambda pair: pair[0].at)
         return [(step.at, step.kind, step.source, result.value) for step, result in found]
 
-    async def balances(self) -> AsyncIterator[Balance]:
+    async def balances(self, skus: Sequence[str] | None = None) -> AsyncIterator[Balance]:
         """See `Ledger`."""
         sums: defaultdict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
         for movement in self.movements.values():
@@ -190,7 +221,12 @@ class FakeLedger(Ledger):
             for place, units in enumerate((movement.free, movement.held, movement.sold)):
                 accounts[place] += units
         for (sku, pool), (free, held, sold) in sorted(sums.items()):
-            yield Balance(sku, pool, free, held, sold)
+            if skus is None or sku in skus:
+                yield Balance(sku, pool, free, held, sold)
+
+    def _fence(self, epoch: int) -> None:
+        if epoch != len(self.epochs):
+            raise past(epoch, len(self.epochs))
 
     def _add(self, movement: Movement) -> None:
         self.movements.setdefault(_movement_key(movement), movement)

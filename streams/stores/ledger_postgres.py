@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from operator import attrgetter
 from typing import TYPE_CHECKING, Self
@@ -28,7 +29,7 @@ from streams.stores import ledger_rows as rows
 from streams.stores import ledger_statements as statements
 from streams.stores.ledger import Ledger
 from streams.stores.ledger_codes import ACTIONS
-from streams.stores.ledger_connections import SQL, Reader, open_pool
+from streams.stores.ledger_connections import SQL, Reader, open_pool, under_epoch
 from streams.stores.ledger_errors import outages
 from streams.stores.ledger_migrations import load_migrations, migrate
 from streams.stores.ledger_rules import (
@@ -38,15 +39,18 @@ from streams.stores.ledger_rules import (
     check_token,
     overtaken_by,
 )
+from streams.stores.ledger_snapshot import PostgresSnapshot
 
 if TYPE_CHECKING:
-    from streams.stores.ledger_connections import Pool
+    from streams.stores.ledger_connections import Connection, Pool
 
 PERSIST_TRIES = 5
 """Each try loses only to a worker that wrote some of the same keys meanwhile; a second one is rare already."""
 AUDIT_TIMEOUT_S = 900
 """Adding up all movements may take longer than any other statement."""
 BALANCES_AHEAD = 1_000
+REBUILDING_LOCK = 0x666C6F6F64 + 1
+"""Beside that of the migrations."""
 ORDER_ID_CONSTRAINT = "decisions_order_id_key"
 
 _key_of = attrgetter("intent.submission_key")
@@ -107,7 +111,39 @@ class PostgresLedger(Ledger):
                 issued: int = await connection.fetchval(SQL["issue_epoch"], reason)
                 return issued
 
-    async def persist(self, batch: Sequence[Booking]) -> Persisted:
+    async def installation(self) -> UUID | None:
+        """See `Ledger`."""
+        with outages():
+            async with self._connection() as connection:
+                found: UUID | None = await connection.fetchval(SQL["installation"])
+                return found
+
+    @asynccontextmanager
+    async def rebuilding(self) -> AsyncIterator[bool]:
+        """See `Ledger`. A session's advisory lock: it goes with the connection of a process that dies."""
+        with outages():
+            async with self._connection() as connection:
+                try:
+                    mine: bool = await connection.fetchval("SELECT pg_try_advisory_lock($1)", REBUILDING_LOCK)
+                    yield mine
+                    if mine:
+                        await connection.fetchval("SELECT pg_advisory_unlock($1)", REBUILDING_LOCK)
+                except BaseException:
+                    connection.terminate()  # given back to the pool it would keep the lock
+                    raise
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[PostgresSnapshot]:
+        """See `Ledger`."""
+        with outages():
+            async with (
+                self._connection() as connection,
+                connection.transaction(isolation="repeatable_read", readonly=True),
+            ):
+                await _take_time(connection)
+                yield PostgresSnapshot(connection)
+
+    async def persist(self, batch: Sequence[Booking], epoch: int) -> Persisted:
         """See `Ledger`. Writes first and asks only when a key was known: repeats that get here are rare."""
         check_batch(len(batch), "bookings")
         # One order of keys for all: two workers with the same submissions wait for each other instead of deadlocking.
@@ -118,7 +154,7 @@ class PostgresLedger(Ledger):
             async with self._connection() as connection:
                 for _ in range(PERSIST_TRIES):
                     try:
-                        await statements.copy_batch(connection, rest)
+                        await statements.copy_batch(connection, rest, epoch)
                         return Persisted(await statements.token(connection), stored)
                     except asyncpg.UniqueViolationError as violation:
                         taken = violation
@@ -157,12 +193,12 @@ class PostgresLedger(Ledger):
             async with self._connection() as connection:
                 return await statements.find_orders(connection, order_ids)
 
-    async def take_steps(self, steps: Sequence[Step]) -> tuple[str, list[StepResult]]:
+    async def take_steps(self, steps: Sequence[Step], epoch: int) -> tuple[str, list[StepResult]]:
         """See `Ledger`. Orders are locked first, in the order of their ids, so writers of one order go in turn."""
         check_batch(len(steps), "steps")
         with outages():
             async with self._connection() as connection:
-                results = await statements.take_steps(connection, steps) if steps else []
+                results = await statements.take_steps(connection, steps, epoch) if steps else []
                 return await statements.token(connection), results
 
     async def record_movements(self, movements: Sequence[Movement]) -> bool:
@@ -183,12 +219,17 @@ class PostgresLedger(Ledger):
                 check_same_movements(movements, {tuple(row) for row in known})
                 return False
 
-    async def save_promotion(self, record: PromotionRecord, movements: Sequence[Movement] = ()) -> None:
+    async def save_promotion(
+        self, record: PromotionRecord, movements: Sequence[Movement] = (), *, epoch: int | None = None
+    ) -> None:
         """See `Ledger`."""
         check_movements(movements)
         later = [state.value for state in overtaken_by(record.state)]
         with outages():
-            async with self._connection() as connection, connection.transaction():
+            async with (
+                self._connection() as connection,
+                connection.transaction() if epoch is None else under_epoch(connection, epoch),
+            ):
                 await connection.execute(SQL["save_promotion"], *rows.promotion_row(record), later)
                 if movements:
                     await statements.add_command_movements(connection, movements)
@@ -219,16 +260,21 @@ class PostgresLedger(Ledger):
         found = await self._reader.read(lambda connection: connection.fetch(SQL["steps"], order_id), token)
         return [(row["at"], row["kind"], row["source"], rows.step_result(row).value) for row in found]
 
-    async def balances(self) -> AsyncIterator[Balance]:
+    async def balances(self, skus: Sequence[str] | None = None) -> AsyncIterator[Balance]:
         """See `Ledger`. A cursor over one snapshot; the server adds up, so memory grows with SKUs on neither side."""
         with outages():
             async with self._connection() as connection, connection.transaction(readonly=True):
-                limit = f"'{AUDIT_TIMEOUT_S}s'"
-                await connection.execute(
-                    f"SET LOCAL statement_timeout = {limit}; SET LOCAL idle_in_transaction_session_timeout = {limit}"
-                )
-                async for row in connection.cursor(SQL["balances"], prefetch=BALANCES_AHEAD, timeout=AUDIT_TIMEOUT_S):
+                await _take_time(connection)
+                cursor = connection.cursor(SQL["balances"], skus, prefetch=BALANCES_AHEAD, timeout=AUDIT_TIMEOUT_S)
+                async for row in cursor:
                     yield Balance(*row)
 
     def _connection(self) -> "asyncpg.pool.PoolAcquireContext[asyncpg.Record]":
         return self._primary.acquire(timeout=self._timeout_s)
+
+
+async def _take_time(connection: "Connection") -> None:
+    limit = f"'{AUDIT_TIMEOUT_S}s'"
+    await connection.execute(
+        f"SET LOCAL statement_timeout = {limit}; SET LOCAL idle_in_transaction_session_timeout = {limit}"
+    )

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from streams.core.books import Booking, Movement, PromotionState, State, Step, StepResult
+from streams.core.books import Action, Booking, Movement, PromotionState, State, Step, StepResult
 from streams.core.stock import added_up
-from streams.errors import Refused
+from streams.errors import Fenced, Refused
 from streams.stores.ledger import MAX_BATCH
 
 StepKey = tuple[UUID, str, str]
@@ -27,6 +27,14 @@ _WAY = {
 def overtaken_by(state: PromotionState) -> list[PromotionState]:
     """The states past `state`: a process that was slow to write it must not take a promotion back."""
     return [other for other, place in _WAY.items() if place > _WAY[state]]
+
+
+def past(epoch: int, newest: int | None) -> Fenced:
+    """The error for a write of what the stock has done under an epoch that is not the newest."""
+    return Fenced(
+        f"The ledger is at epoch {newest or 'none'}, the stock acted under {epoch}: it has been, or is being, rebuilt. "
+        "Nothing was written; ask the new stock again."
+    )
 
 
 def check_batch(count: int, what: str) -> None:
@@ -78,10 +86,14 @@ def judge(steps: Sequence[Step], states: Mapping[UUID, State], known: Mapping[St
 
 
 def check_movements(movements: Sequence[Movement], order: str | None = None) -> None:
-    """Assert that movements move something and, for an order's, that they bear its id and no unit comes or goes."""
+    """Assert that movements move something and, for an order's, that they bear its id and no unit comes or goes.
+
+    Of no units at all a delivery may be: its SKU is known from then on.
+    """
     sums: dict[str, int] = {}
     for movement in movements:
-        assert movement.free or movement.held or movement.sold, f"{movement} moves nothing"
+        moves = movement.free or movement.held or movement.sold or movement.action is Action.RECEIVE
+        assert moves, f"{movement} moves nothing"
         if order is not None:
             assert movement.ref == order, f"{movement} is not of order {order}"
             sums[movement.sku] = sums.get(movement.sku, 0) + movement.free + movement.held + movement.sold

@@ -8,7 +8,7 @@ from streams.core.books import Booking, Movement, OrderRecord, State, Step, Step
 from streams.core.identity import SubmissionKey
 from streams.stores import ledger_rows as rows
 from streams.stores.ledger_codes import STATE_OF
-from streams.stores.ledger_connections import SQL
+from streams.stores.ledger_connections import SQL, under_epoch
 from streams.stores.ledger_copy import COLUMNS, copy_of
 from streams.stores.ledger_rules import StepKey, judge, step_key
 
@@ -24,9 +24,11 @@ async def token(connection: "Connection") -> str:
     return token
 
 
-async def copy_batch(connection: "Connection", batch: Sequence[Booking]) -> None:
+async def copy_batch(connection: "Connection", batch: Sequence[Booking], epoch: int) -> None:
     """Write a batch, all or nothing; a key or order id known already is a `UniqueViolationError`."""
-    if batch:
+    if not batch:
+        return
+    async with under_epoch(connection, epoch):
         await connection.copy_to_table("decisions", source=_once(copy_of(batch)), columns=COLUMNS, format="binary")
 
 
@@ -57,9 +59,9 @@ async def find_decision(
     return (key, found[key]) if key in found else None
 
 
-async def take_steps(connection: "Connection", steps: Sequence[Step]) -> list[StepResult]:
+async def take_steps(connection: "Connection", steps: Sequence[Step], epoch: int) -> list[StepResult]:
     """Take steps in one transaction; see `Ledger`."""
-    async with connection.transaction():
+    async with under_epoch(connection, epoch):
         # Whoever holds the lock on an order is the only one to write its steps and movements. What it reads must come
         # in statements of their own after it: a statement sees what was there before it had to wait.
         wanted = list({step.order_id for step in steps})

@@ -8,7 +8,7 @@ A script is one file `lua/<verb>.lua`: `#!lua`, then its header, comment lines o
     -- RETURNS: what comes back
     -- CODES: NAME=value …                    (or `none`)
 
-A line `-- INCLUDE: part` is replaced by `lua/include/part.lua`, so that nothing is written twice.
+A line `-- INCLUDE: part` is replaced by `lua/include/part.lua`, so that nothing is written twice; parts may include.
 """
 
 import re
@@ -47,7 +47,7 @@ def names() -> list[str]:
 def load(name: str) -> Script:
     """Read a script and what it includes; raises `ValueError` when its header breaks the form."""
     text = (_folder() / f"{name}.lua").read_text(encoding="utf-8")
-    source = _INCLUDE.sub(lambda match: (_folder() / "include" / f"{match[1]}.lua").read_text(encoding="utf-8"), text)
+    source = _included(text)
     lines = text.splitlines()
     if lines[0] != "#!lua":
         raise ValueError(f"{name}.lua must begin with #!lua, so that a full server refuses it before it has begun.")
@@ -63,6 +63,12 @@ async def call(client: Redis, script: Script, keys: list[bytes], args: list[byte
     except NoScriptError:
         await execute("SCRIPT LOAD", script.source)
         return await execute("EVALSHA", script.digest, len(keys), *keys, *args)
+
+
+def _included(text: str) -> str:
+    return _INCLUDE.sub(
+        lambda match: _included((_folder() / "include" / f"{match[1]}.lua").read_text(encoding="utf-8")), text
+    )
 
 
 def _folder() -> Traversable:

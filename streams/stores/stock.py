@@ -1,6 +1,8 @@
 """What the pipeline asks of the stock.
 
-Every call carries the epoch that the ledger issued; a stock that carries another raises `Fenced` and changes nothing.
+Every call carries the epoch that the ledger issued; a stock that carries another, or whose server was restarted or
+promoted since it was given that epoch, raises `Fenced` and changes nothing. It is then rebuilt (streams/rebuild.py):
+emptied, refilled from the ledger, and given a new epoch.
 Every call is idempotent by order and action (or by `ref`): repeating it changes nothing more and tells what was done.
 A call out of bounds (MAX_BATCH, MAX_ORDER_UNITS, ids of other lengths than `streams.core.identity` makes) raises
 `ValueError`, one that gets no answer `StockUnavailable`. Decisions and ends of holds are remembered for one to two
@@ -9,7 +11,9 @@ retentions (`dedupe_retention_s`).
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
+from uuid import UUID
 
+from streams.core.memory import Carried, Page
 from streams.core.stock import End, Expired, Hold, MoveResult, Pool, Promotion, Reservation, Verdict
 
 MAX_BATCH = 5_000
@@ -26,8 +30,28 @@ class Stock(Protocol):
         """Epoch that the stock carries; None when it is empty."""
         ...
 
+    async def carried(self) -> Carried:
+        """What the stock says of itself, whatever its epoch."""
+        ...
+
+    async def begin_rebuild(self, epoch: int, installation: UUID, *, take_over: bool = False) -> None:
+        """Drop everything, to be refilled under `epoch`; from here on every other call is `Fenced`.
+
+        Raises `Fenced`, and drops nothing, when the stock is another installation's or carries a newer epoch, unless
+        told to `take_over`; and always when it was begun or installed under `epoch` before.
+        """
+        ...
+
+    async def refill(self, epoch: int, page: Page) -> None:
+        """Add what the ledger remembers; raises `Fenced` when `epoch` is not what the stock is being rebuilt under.
+
+        Promotions come first, then pools and what was bought, then the rest. What `decisions` and `ends` have is
+        remembered for one more retention. A call that gets no answer is not repeated: the rebuild begins anew.
+        """
+        ...
+
     async def install_epoch(self, epoch: int) -> None:
-        """Give an EMPTY stock its epoch; raises `Fenced` when it already carries another."""
+        """Give its epoch to a stock that was refilled under it, or that is EMPTY; raises `Fenced` for any other."""
         ...
 
     async def reserve(
@@ -121,6 +145,10 @@ class Stock(Protocol):
 
     def holds(self) -> AsyncIterator[Hold]:
         """Stream all live holds, in no order; bounded memory. A hold may come twice."""
+        ...
+
+    async def held(self, order_ids: Sequence[bytes]) -> set[bytes]:
+        """Those of the orders that hold units, or whose hold has expired and waits for `settle`."""
         ...
 
     async def unsettled(self) -> int:

@@ -17,6 +17,8 @@ ORDER_ID_BYTES = 16
 MAX_UNITS = 2**53 - 1
 """In one account; the integers that Lua keeps exact."""
 
+REMEDY = "rebuild the stock from the ledger: workers do so unless told not to, else run `floodway stock rebuild`."
+
 assert MAX_ORDER_UNITS * MAX_BATCH < MAX_UNITS, "what one batch adds up must stay exact"
 
 
@@ -97,12 +99,27 @@ def check_retake(pools: Sequence[str], quantities: Sequence[tuple[str, int]]) ->
     check_order_units([units for _, units in quantities])
 
 
-def fenced(carried: int | None, asked: int) -> Fenced:
-    """The error for a stock that carries another epoch than was asked for."""
+def fenced(carried: int | None, asked: int, why: str = "") -> Fenced:
+    """The error for a stock that is not as asked for: another epoch, or `why` (restarted, rebuilding, foreign)."""
+    if why == "foreign":
+        return Fenced(
+            "The stock is that of another installation: its ledger is not this one. Nothing was changed; look at "
+            "FLOODWAY_REDIS_URL and FLOODWAY_POSTGRES_DSN. If that stock may go, `floodway stock rebuild --take-over`."
+        )
+    if why == "rebuilding":
+        return Fenced(
+            f"The stock is not being rebuilt under epoch {asked} any more: it was restarted, or somebody else "
+            "began anew. Nothing was changed; rebuild the stock from the ledger under a new epoch."
+        )
+    if why == "restarted":
+        return Fenced(
+            f"The stock's server was restarted or promoted since epoch {asked} began: it may have lost what it "
+            f"answered last. Nothing was changed; {REMEDY}"
+        )
     if carried is None:
         return Fenced(
-            f"The stock carries no epoch, the ledger issued {asked}: it came back empty or half. "
-            "Nothing was changed; rebuild the stock from the ledger under a new epoch."
+            f"The stock carries no epoch, the ledger issued {asked}: it came back empty or half, or is being rebuilt. "
+            f"Nothing was changed; {REMEDY}"
         )
     if carried > asked:
         return Fenced(
@@ -110,8 +127,7 @@ def fenced(carried: int | None, asked: int) -> Fenced:
             "Nothing was changed; read the ledger's epoch anew and go on under that."
         )
     return Fenced(
-        f"The stock carries epoch {carried}, older than {asked} which the ledger issued. "
-        "Nothing was changed; rebuild the stock from the ledger under a new epoch."
+        f"The stock carries epoch {carried}, older than {asked} which the ledger issued. Nothing was changed; {REMEDY}"
     )
 
 

@@ -6,7 +6,10 @@ It is the same contract (tests/contract/test_stock.py), not the same code; where
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import NamedTuple
+from uuid import UUID
 
+from streams.core.books import Action
+from streams.core.memory import Carried, KeptHold, Page
 from streams.core.stock import (
     MAIN,
     Code,
@@ -19,6 +22,7 @@ from streams.core.stock import (
     Reservation,
     Verdict,
     added_up,
+    pool_of,
     promo_pool,
 )
 from streams.stores import stock_checks
@@ -63,8 +67,16 @@ class FakeStock(Stock):
 
     def __init__(self, *, dedupe_retention_s: float = 86_400.0) -> None:
         self._retention_ms = round(dedupe_retention_s * 1000)
-        self._rotate_at_ms = 0
+        self._installation: UUID | None = None
         self._epoch: int | None = None
+        self._rebuilding: int | None = None
+        self._runs = 0
+        """How often it was restarted; `_stamp` is what that was when the epoch came."""
+        self._stamp = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        self._rotate_at_ms = 0
         self._free: dict[_Place, int] = {}
         self._held: dict[_Place, int] = {}
         self._sold: dict[_Place, int] = {}
@@ -82,11 +94,72 @@ class FakeStock(Stock):
         """See `Stock`."""
         return self._epoch
 
+    def restart(self) -> None:
+        """What a server's restart or promotion does: the data stand, but nobody knows of when they are."""
+        self._runs += 1
+
+    async def carried(self) -> Carried:
+        """See `Stock`."""
+        stamped = self._epoch is not None or self._rebuilding is not None
+        return Carried(self._epoch, self._installation, self._rebuilding, stamped and self._stamp != self._runs)
+
+    async def begin_rebuild(self, epoch: int, installation: UUID, *, take_over: bool = False) -> None:
+        """See `Stock`."""
+        if epoch in (self._epoch, self._rebuilding):
+            raise stock_checks.fenced(self._epoch, epoch, "rebuilding")
+        if not take_over:
+            if self._installation not in (None, installation):
+                raise stock_checks.fenced(self._epoch, epoch, "foreign")
+            for other in (self._epoch, self._rebuilding):
+                if other is not None and other > epoch:
+                    raise stock_checks.fenced(other, epoch)
+        self._forget()
+        self._installation, self._epoch, self._rebuilding, self._stamp = installation, None, epoch, self._runs
+
+    async def refill(self, epoch: int, page: Page) -> None:
+        """See `Stock`."""
+        if self._rebuilding != epoch or self._stamp != self._runs:
+            raise stock_checks.fenced(self._epoch, epoch, "rebuilding")
+        for promotion, swept in page.promotions:
+            self._promotions[promotion.promotion_id] = promotion._replace(quota=stock_checks.check_promotion(promotion))
+            if swept is not None:
+                self._swept[promotion.promotion_id] = list(swept)
+        for pool in page.pools:
+            place = (pool.sku, pool.pool)
+            self._free[place], self._held[place], self._sold[place] = pool.free, pool.held, pool.sold
+        self._bought |= {(kept.promotion_id, kept.buyer_id): kept.units for kept in page.bought}
+        for hold in page.holds:
+            self._refill_hold(hold)
+        for kept in page.decisions:
+            order = (kept.order_id, kept.decided_at_ms, kept.held_until_ms)
+            self._seen[1][kept.key] = _Memo(kept.fingerprint, Verdict(kept.code, False, False, *order))
+        for order_id, end, promotion_id, buyer_id in page.ends:
+            buyer = None if promotion_id is None else buyer_id
+            self._ended[1][order_id] = _Ended(end, pool_of(promotion_id), buyer)
+        self._received |= {kept.ref for kept in page.refs if kept.action is Action.RECEIVE}
+        self._moved |= {kept.ref: MoveResult.MOVED for kept in page.refs if kept.action is Action.MOVE}
+
+    def _refill_hold(self, kept: KeptHold) -> None:
+        buyer_id = None if kept.promotion_id is None else kept.buyer_id
+        hold = _Held(pool_of(kept.promotion_id), buyer_id, kept.decided_at_ms, kept.due_ms, kept.quantities)
+        self._holds[kept.order_id] = hold
+        if kept.ended is not None:
+            end = End.EXPIRED_TO_MAIN if self._give_back(hold) else End.EXPIRED
+            self._end(kept.order_id, end if kept.ended is End.EXPIRED else kept.ended)
+            self._unsettled[kept.order_id] = (end, hold)
+
     async def install_epoch(self, epoch: int) -> None:
         """See `Stock`."""
         if self._epoch is not None:
             self._fence(epoch)
-        self._epoch = epoch
+            return
+        if self._rebuilding is None:
+            self._stamp = self._runs
+        elif self._stamp != self._runs:
+            raise stock_checks.fenced(None, epoch, "restarted")
+        elif self._rebuilding != epoch:
+            raise stock_checks.fenced(None, epoch)
+        self._epoch, self._rebuilding = epoch, None
 
     async def reserve(
         self, epoch: int, batch: Sequence[Reservation], *, now_ms: int, held_until_ms: int
@@ -245,6 +318,11 @@ class FakeStock(Stock):
         for order_id, hold in list(self._holds.items()):
             yield Hold(order_id, hold.pool, hold.due_ms, hold.quantities)
 
+    async def held(self, order_ids: Sequence[bytes]) -> set[bytes]:
+        """See `Stock`."""
+        stock_checks.check_order_ids(order_ids)
+        return {order_id for order_id in order_ids if order_id in self._holds or order_id in self._unsettled}
+
     async def unsettled(self) -> int:
         """See `Stock`."""
         return len(self._unsettled)
@@ -255,6 +333,8 @@ class FakeStock(Stock):
     def _fence(self, epoch: int) -> None:
         if self._epoch != epoch:
             raise stock_checks.fenced(self._epoch, epoch)
+        if self._stamp != self._runs:
+            raise stock_checks.fenced(self._epoch, epoch, "restarted")
 
     def _rotate(self, now_ms: int) -> None:
         """Drop the older generation of memory when the younger has been written to for the retention."""
@@ -368,7 +448,7 @@ class FakeStock(Stock):
 
 
 def _pool(order: Reservation) -> str:
-    return MAIN if order.promotion_id is None else promo_pool(order.promotion_id)
+    return pool_of(order.promotion_id)
 
 
 def _places(pool: str, quantities: Iterable[tuple[str, int]]) -> dict[_Place, int]:

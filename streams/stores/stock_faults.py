@@ -24,7 +24,8 @@ def fault(error: RedisError | OSError, epoch: int = 0) -> FloodwayError:
     if isinstance(error, ResponseError):
         word, _, rest = str(error).partition(" ")
         if word == "FENCED":
-            return fenced(None if rest == "none" else int(rest), epoch)
+            carried, _, why = rest.partition(" ")
+            return fenced(None if carried == "none" else int(carried), epoch, why)
         if word in _PASSING or type(error) is not ResponseError:
             return StockUnavailable(f"Redis answered {_text(error)!r}; it is tried again, check the server.")
     return FloodwayError(f"Redis refused a call: {_text(error)}. Nothing was changed; this is a defect, report it.")

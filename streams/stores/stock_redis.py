@@ -1,6 +1,6 @@
 """The stock in Redis or Valkey, 7.0 or newer: one Lua script per action, one round trip per call.
 
-<prefix>meta          hash   epoch, generation, rotate_at_ms
+<prefix>meta          hash   epoch, stamp, installation, generation, rotate_at_ms; rebuilding, in place of an epoch
 <prefix>free|held|sold hash  `sku|pool` → units
 <prefix>seen:0|1      hash   idempotency key → first decision; two generations, see lua/include/rotation.lua
 <prefix>holds         hash   order id → hold, see lua/include/holds.lua
@@ -12,9 +12,11 @@
 <prefix>refs          hash   `action:ref` → result of a command
 """
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from operator import attrgetter
 from typing import Any, Self
+from uuid import UUID
 
 import msgspec
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -22,6 +24,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from streams.core.memory import Carried, Page
 from streams.core.stock import (
     MAIN,
     End,
@@ -36,6 +39,7 @@ from streams.core.stock import (
     promo_pool,
 )
 from streams.stores import scripts, stock_checks
+from streams.stores.refill_codec import encode_page
 from streams.stores.stock import Stock
 from streams.stores.stock_codec import binaries, decode_hold, decode_verdicts, encode_batch
 from streams.stores.stock_faults import fault
@@ -45,6 +49,9 @@ _CONNECTIONS = 8
 """Per process. The server runs one script at a time, so more would only queue there."""
 _PAGE = 1_000
 """Entries asked for at once where all are streamed."""
+
+_STAMP = re.compile(rb"(?:run_id|master_replid2):([0-9a-f]+)")
+"""As lua/include/stamp.lua reads it."""
 
 _pack = msgspec.msgpack.Encoder().encode
 _terms = msgspec.msgpack.Decoder(tuple[int, int, int, int])
@@ -78,6 +85,32 @@ class RedisStock(Stock):
         """See `Stock`."""
         carried = await self._command("HGET", self._key("meta"), "epoch")
         return None if carried is None else int(carried)
+
+    async def carried(self) -> Carried:
+        """See `Stock`."""
+        names = ("epoch", "installation", "rebuilding", "stamp")
+        try:
+            async with self._client.pipeline(transaction=True) as pipe:
+                pipe.execute_command("HMGET", self._key("meta"), *names)
+                # As bytes: under its name as text the client takes the answer apart, and ids of digits for numbers.
+                pipe.execute_command(b"INFO", "server", "replication")
+                (epoch, installation, rebuilding, stamp), server = await pipe.execute()
+        except (RedisError, OSError) as error:
+            raise fault(error) from error
+        return Carried(
+            None if epoch is None else int(epoch),
+            None if installation is None else UUID(installation.decode()),
+            None if rebuilding is None else int(rebuilding),
+            stamp is not None and stamp != b"".join(_STAMP.findall(server)),
+        )
+
+    async def begin_rebuild(self, epoch: int, installation: UUID, *, take_over: bool = False) -> None:
+        """See `Stock`."""
+        await self._script("begin_rebuild", epoch, str(installation), int(take_over))
+
+    async def refill(self, epoch: int, page: Page) -> None:
+        """See `Stock`."""
+        await self._script("refill", epoch, encode_page(page))
 
     async def install_epoch(self, epoch: int) -> None:
         """See `Stock`."""
@@ -205,6 +238,16 @@ class RedisStock(Stock):
             for order_id, packed in page.items():
                 hold = decode_hold(packed)
                 yield Hold(order_id, hold.pool, hold.due_ms, hold.quantities)
+
+    async def held(self, order_ids: Sequence[bytes]) -> set[bytes]:
+        """See `Stock`."""
+        stock_checks.check_order_ids(order_ids)
+        found: set[bytes] = set()
+        # In this order: a hold that expires between the two reads is found by the second.
+        for name in ("holds", "unsettled") if order_ids else ():
+            values = await self._command("HMGET", self._key(name), *order_ids)
+            found.update(order_id for order_id, value in zip(order_ids, values, strict=True) if value is not None)
+        return found
 
     async def unsettled(self) -> int:
         """See `Stock`."""

@@ -1,9 +1,11 @@
-"""Redis without its memory, or with that of another time: intake decides nothing until it is back."""
+"""Redis without its memory, with that of another time, or of somebody else: nothing is decided on what it has."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import pytest
 import watch
@@ -27,32 +29,36 @@ ORDERS = 60
 FENCED_FOR_S = 2.5
 """Long enough for several tries, and for several commits if there were any."""
 EXIT_FENCED = 3
+META = f"{PREFIX}meta"
 
 Fault = Callable[[Redis], AbstractAsyncContextManager[None]]
 
 
 @asynccontextmanager
-async def memory_lost(redis: Redis) -> AsyncIterator[None]:
-    """Redis is empty for a while; then its data are restored, as from a snapshot."""
-    kept = {key: await redis.dump(key) async for key in redis.scan_iter()}
-    assert kept
-    await redis.flushall()
-    try:
+async def newer_than_the_ledger(redis: Redis) -> AsyncIterator[None]:
+    """Redis carries an epoch that this ledger never issued: the ledger is an older copy."""
+    async with _meta(redis):
+        await redis.hset(META, "epoch", "77")
         yield
-    finally:
-        for key, value in kept.items():
-            await redis.restore(key, 0, value or b"", replace=True)
 
 
 @asynccontextmanager
-async def memory_of_another_time(redis: Redis) -> AsyncIterator[None]:
-    """Redis carries another epoch than the ledger issued, as an old snapshot would."""
-    epoch = await redis.hget(f"{PREFIX}meta", "epoch")
-    await redis.hset(f"{PREFIX}meta", "epoch", "77")
+async def of_another_installation(redis: Redis) -> AsyncIterator[None]:
+    """The stock is somebody else's, and lost at that."""
+    async with _meta(redis):
+        await redis.hset(META, "installation", str(UUID(int=7)))
+        await redis.hdel(META, "epoch")
+        yield
+
+
+@asynccontextmanager
+async def _meta(redis: Redis) -> AsyncIterator[None]:
+    """What the stock says of itself comes back at the end."""
+    before: Any = await redis.hgetall(META)
     try:
         yield
     finally:
-        await redis.hset(f"{PREFIX}meta", "epoch", epoch)
+        await redis.hset(META, mapping=before)
 
 
 async def is_closed(parts: Parts, promotion_id: str) -> bool:
@@ -63,20 +69,23 @@ async def is_closed(parts: Parts, promotion_id: str) -> bool:
 
 @pytest.mark.parametrize(
     ("fault", "told"),
-    [(memory_lost, "Redis is empty, the ledger is at epoch 1"), (memory_of_another_time, "Redis carries epoch 77")],
-    ids=["empty", "other-epoch"],
+    [
+        (newer_than_the_ledger, "carries epoch 77, the ledger's newest is"),
+        (of_another_installation, "FLOODWAY_REDIS_URL"),
+    ],
+    ids=["newer", "foreign"],
 )
-async def test_a_stock_that_cannot_be_trusted_decides_nothing(
+async def test_a_stock_that_is_not_ours_is_left_to_people(
     fault: Fault, told: str, stack: Stack, parts: Parts, running: Workers, tmp_path: Path
 ) -> None:
-    """No decision, no commit, no worker dies, and `init` explains itself; once the data are back all are decided."""
+    """No decision, no commit, no worker dies, nothing is wiped, `init` explains itself; back, all are decided."""
     run = fault.__name__
+    floodway = CommandLine.of(stack, tmp_path)
     await stock_up(parts, f"fenced-{run}", [(f"FENCED-{run}", ORDERS)])
     pids = running.pids()
     assert (await books(parts)).waiting == 0
     await promote(parts, f"closes-{run}", 5, lasts_ms=1_000)  # while nobody may touch the stock
     redis = Redis.from_url(parts.settings.redis_url)
-    floodway = CommandLine.of(stack, tmp_path)
     try:
         async with watch.decisions(parts) as answers:
             async with fault(redis):
@@ -88,6 +97,7 @@ async def test_a_stock_that_cannot_be_trusted_decides_nothing(
                 assert answers.count == 0
                 assert await committed(parts.settings.kafka_bootstrap, group("intake"), SUBMITTED.name) == before
                 assert running.pids() == pids, running.logs()
+                assert await redis.hget(f"{PREFIX}free", f"FENCED-{run}|main") == str(ORDERS).encode()
             assert refused.code == EXIT_FENCED
             assert told in refused.error
             await answers.until(lambda: len(answers.heard) == ORDERS, within_s=20)
@@ -95,5 +105,30 @@ async def test_a_stock_that_cannot_be_trusted_decides_nothing(
         assert running.pids() == pids, running.logs()
     finally:
         await redis.aclose()
+    found = await books(parts)
+    assert found.balanced, found
+
+
+async def test_a_stock_that_lost_its_memory_is_rebuilt(parts: Parts, running: Workers) -> None:
+    """Emptied while orders flow: the workers rebuild it, all are decided, promotions go on, no worker dies."""
+    await stock_up(parts, "lost", [("LOST", ORDERS)])
+    await promote(parts, "closes-lost", 5, lasts_ms=1_000)
+    pids, epoch = running.pids(), await parts.ledger.epoch()
+    asked = [order(f"lost-{n}", ("LOST", 1)) for n in range(2 * ORDERS)]
+    redis = Redis.from_url(parts.settings.redis_url)
+    try:
+        async with watch.decisions(parts) as answers:
+            await submit(parts, asked[:ORDERS])
+            await answers.until(lambda: answers.count > 0, within_s=20)
+            await redis.flushall()
+            await submit(parts, asked[ORDERS:])
+            await answers.until(lambda: len(answers.heard) == 2 * ORDERS, within_s=30)
+            accepted = [heard[0] for heard in answers.heard.values() if heard[0].lines]
+            assert len(accepted) == ORDERS
+    finally:
+        await redis.aclose()
+    await until(lambda: is_closed(parts, "closes-lost"), within_s=20, what=running.logs())
+    assert running.pids() == pids, running.logs()
+    assert (await parts.ledger.epoch() or 0) > (epoch or 0)
     found = await books(parts)
     assert found.balanced, found

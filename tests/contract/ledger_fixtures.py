@@ -30,19 +30,22 @@ async def admin(servers: tuple[Server, Server]) -> "AsyncIterator[asyncpg.Connec
 async def postgres(
     servers: tuple[Server, Server], admin: "asyncpg.Connection[asyncpg.Record]"
 ) -> AsyncIterator[PostgresLedger]:
-    """An empty ledger on PostgreSQL."""
+    """An empty ledger on PostgreSQL, under its first epoch."""
     primary, replica = servers
     ledger = await PostgresLedger.connect(primary.dsn(), replica.dsn(), replica_wait_s=REPLICA_WAIT_S)
     await ledger.migrate()
     await empty(admin)
+    await ledger.issue_epoch("first")
     yield ledger
     await ledger.close()
 
 
 @pytest.fixture(params=["fake", "postgres"])
 def ledger(request: pytest.FixtureRequest) -> Ledger:
-    """An empty ledger of each kind."""
+    """An empty ledger of each kind, under its first epoch."""
     if request.param == "fake":
-        return FakeLedger()
+        fake = FakeLedger()
+        fake.epochs.append("first")
+        return fake
     found: Ledger = request.getfixturevalue("postgres")
     return found

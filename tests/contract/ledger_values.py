@@ -10,6 +10,8 @@ from streams.core.intent import intent
 from streams.core.stock import MAIN
 from streams.messages import Line, Reason, ShipTo, Submission
 
+EPOCH = 1
+"""That which the tests' ledgers begin with."""
 NOW = datetime(2026, 11, 11, 0, 0, tzinfo=UTC)
 MS = timedelta(milliseconds=1)
 HOLD_MS = 1_800_000

@@ -5,7 +5,7 @@ from contextlib import aclosing
 from datetime import timedelta, timezone
 
 import pytest
-from ledger_values import NOW, accepted, booking, key, received, rejected, submission
+from ledger_values import EPOCH, NOW, accepted, booking, key, received, rejected, submission
 from msgspec.structs import replace
 
 from streams.core.books import Action, Balance, Conflict, Movement, PromotionRecord, PromotionState, State
@@ -27,7 +27,7 @@ async def test_an_accepted_booking_is_a_decision_and_an_order(ledger: Ledger) ->
     """Everything that was booked is read back, by key and by order id."""
     made = accepted(1)
     decided_at, held_until = to_datetime(made.decided_at_ms), to_datetime(made.held_until_ms)
-    written = await ledger.persist([made])
+    written = await ledger.persist([made], EPOCH)
     assert written.stored == {}
     order = await ledger.find_order(made.order_id, token=written.token)
     assert order is not None
@@ -53,7 +53,7 @@ async def test_an_accepted_booking_is_a_decision_and_an_order(ledger: Ledger) ->
 async def test_a_rejection_is_durable_and_moves_nothing(ledger: Ledger, reason: Reason) -> None:
     """A rejection is a decision with its reason, found by key and order id; it is no order and holds no unit."""
     made = rejected(1, reason)
-    token = (await ledger.persist([made])).token
+    token = (await ledger.persist([made], EPOCH)).token
     found = await ledger.find_decision(made.order_id, token=token)
     assert found == await ledger.find_decision(key(made), token=token)
     assert found is not None
@@ -67,7 +67,7 @@ async def test_a_rejection_is_durable_and_moves_nothing(ledger: Ledger, reason: 
 async def test_what_is_not_there_is_left_out(ledger: Ledger) -> None:
     """Unknown keys and ids are no errors: they are absent or None."""
     known, unknown = accepted(1), accepted(2)
-    token = (await ledger.persist([known])).token
+    token = (await ledger.persist([known], EPOCH)).token
     assert set(await ledger.lookup([key(unknown), key(known)])) == {key(known)}
     assert set(await ledger.orders([unknown.order_id, known.order_id])) == {known.order_id}
     assert await ledger.find_decision(key(unknown), token=token) is None
@@ -80,7 +80,7 @@ async def test_what_is_not_there_is_left_out(ledger: Ledger) -> None:
 async def test_repeated_lines_of_a_sku_add_up(ledger: Ledger) -> None:
     """A SKU on three lines is held once, with the sum, and counted so in the balance."""
     made = accepted(1, lines=(("TEA", 2, 450), ("CUP", 1, 990), ("TEA", 3, 400), ("TEA", 1, 0)))
-    await ledger.persist([made])
+    await ledger.persist([made], EPOCH)
     order = (await ledger.orders([made.order_id]))[made.order_id]
     assert order.quantities == (("TEA", 6), ("CUP", 1))
     assert await balances(ledger) == [Balance("CUP", MAIN, -1, 1, 0), Balance("TEA", MAIN, -6, 6, 0)]
@@ -89,7 +89,7 @@ async def test_repeated_lines_of_a_sku_add_up(ledger: Ledger) -> None:
 async def test_an_order_of_a_promotion_holds_in_its_pool(ledger: Ledger) -> None:
     """The hold's entry stands in the order's own pool."""
     made = accepted(1, promotion_id="double11")
-    await ledger.persist([made])
+    await ledger.persist([made], EPOCH)
     assert (await ledger.orders([made.order_id]))[made.order_id].promotion_id == "double11"
     assert await balances(ledger) == [Balance("TEA", "promo:double11", -2, 2, 0)]
 
@@ -97,11 +97,11 @@ async def test_an_order_of_a_promotion_holds_in_its_pool(ledger: Ledger) -> None
 async def test_persisting_again_changes_nothing_and_tells_the_first(ledger: Ledger) -> None:
     """A redelivered batch, whole or in part, leaves one decision for each key and returns those that were there."""
     first = [accepted(1), rejected(2), accepted(3)]
-    await ledger.persist(first)
+    await ledger.persist(first, EPOCH)
     before = await ledger.lookup([key(made) for made in first]), await balances(ledger)
-    again = await ledger.persist(list(reversed(first)))
+    again = await ledger.persist(list(reversed(first)), EPOCH)
     assert again.stored == before[0]
-    overlapping = await ledger.persist([accepted(4), *first[1:], rejected(5)])
+    overlapping = await ledger.persist([accepted(4), *first[1:], rejected(5)], EPOCH)
     assert set(overlapping.stored) == {key(made) for made in first[1:]}
     assert await ledger.lookup([key(made) for made in first]) == before[0]
     assert await balances(ledger) == [Balance("TEA", MAIN, -6, 6, 0)]
@@ -110,10 +110,10 @@ async def test_persisting_again_changes_nothing_and_tells_the_first(ledger: Ledg
 async def test_a_late_duplicate_is_answered_by_the_first_decision(ledger: Ledger) -> None:
     """A key that Redis had forgotten, with another time, body and so order id, makes no second order."""
     first = rejected(1)
-    await ledger.persist([first])
+    await ledger.persist([first], EPOCH)
     late = booking(submission(1, lines=(("CUP", 9, 100),), submitted_at=NOW + timedelta(days=3)), offset=77)
     assert late.order_id != first.order_id
-    stored = (await ledger.persist([late])).stored[key(late)]
+    stored = (await ledger.persist([late], EPOCH)).stored[key(late)]
     assert (stored.order_id, stored.fingerprint, stored.offset) == (first.order_id, first.intent.fingerprint, 1)
     assert await ledger.orders([late.order_id]) == {}
     assert await balances(ledger) == []
@@ -122,17 +122,17 @@ async def test_a_late_duplicate_is_answered_by_the_first_decision(ledger: Ledger
 async def test_the_same_id_in_two_channels_is_two_submissions(ledger: Ledger) -> None:
     """Submission ids are a channel's own."""
     here, there = booking(submission(1)), booking(submission(1, channel="app"))
-    assert (await ledger.persist([here])).stored == {}
-    assert (await ledger.persist([there])).stored == {}
+    assert (await ledger.persist([here], EPOCH)).stored == {}
+    assert (await ledger.persist([there], EPOCH)).stored == {}
     assert await balances(ledger) == [Balance("TEA", MAIN, -4, 4, 0)]
 
 
 async def test_an_empty_batch_gives_a_token(ledger: Ledger) -> None:
     """Nothing to write is no error, and the token can be read with."""
-    written = await ledger.persist([])
+    written = await ledger.persist([], EPOCH)
     assert written.stored == {}
     assert await ledger.find_order(accepted(1).order_id, token=written.token) is None
-    token, results = await ledger.take_steps([])
+    token, results = await ledger.take_steps([], EPOCH)
     assert results == []
     assert await ledger.steps(accepted(1).order_id, token=token) == []
 
@@ -141,7 +141,7 @@ async def test_a_large_batch_of_large_baskets(ledger: Ledger) -> None:
     """4,000 orders in one transaction, every tenth with 20 lines, balance to the unit."""
     wide = tuple((f"SKU-{number:03d}", 1 + number % 3, 100) for number in range(20))
     batch = [accepted(number, lines=wide) if number % 10 == 0 else accepted(number) for number in range(4_000)]
-    await ledger.persist(batch)
+    await ledger.persist(batch, EPOCH)
     assert len(await ledger.lookup([key(made) for made in batch])) == 4_000
     found = await ledger.orders([made.order_id for made in batch])
     assert [found[made.order_id].quantities for made in batch] == [made.intent.quantities for made in batch]
@@ -153,7 +153,7 @@ async def test_a_call_is_bounded(ledger: Ledger) -> None:
     """A batch beyond the bound is refused before anything is written."""
     batch = [rejected(number) for number in range(MAX_BATCH + 1)]
     with pytest.raises(ValueError, match="at most 5000"):
-        await ledger.persist(batch)
+        await ledger.persist(batch, EPOCH)
     with pytest.raises(ValueError, match="at most 5000"):
         await ledger.lookup([key(made) for made in batch])
     with pytest.raises(ValueError, match="at most 5000"):
@@ -167,22 +167,22 @@ async def test_quantities_must_be_the_lines_added_up(ledger: Ledger) -> None:
     other = made.intent.reservation._replace(quantities=(("TEA", 3),))
     wrong = made._replace(intent=replace(made.intent, reservation=other))
     with pytest.raises(AssertionError, match="quantities"):
-        await ledger.persist([accepted(1), wrong])
+        await ledger.persist([accepted(1), wrong], EPOCH)
     assert await ledger.lookup([key(accepted(1)), key(wrong)]) == {}
 
 
 async def test_one_key_twice_in_a_batch_is_a_fault(ledger: Ledger) -> None:
     """The caller sorts out repeats within a batch; the ledger does not guess which one counts."""
     with pytest.raises(AssertionError, match="twice"):
-        await ledger.persist([accepted(1), accepted(1)])
+        await ledger.persist([accepted(1), accepted(1)], EPOCH)
     assert await ledger.lookup([key(accepted(1))]) == {}
 
 
 async def test_two_keys_with_one_order_id_are_a_fault(ledger: Ledger) -> None:
     """An id that belongs to another key ends the call instead of trying for ever."""
-    await ledger.persist([accepted(1)])
+    await ledger.persist([accepted(1)], EPOCH)
     with pytest.raises(AssertionError, match="share an order id"):
-        await ledger.persist([accepted(2)._replace(order_id=accepted(1).order_id)])
+        await ledger.persist([accepted(2)._replace(order_id=accepted(1).order_id)], EPOCH)
     assert await ledger.lookup([key(accepted(2))]) == {}
 
 
@@ -190,7 +190,7 @@ async def test_workers_with_the_same_batch_write_it_once(ledger: Ledger) -> None
     """Of concurrent writers each key has exactly one; all others are told its decision."""
     batch = [accepted(number) if number % 3 else rejected(number) for number in range(300)]
     turns = [batch, batch[::-1], batch[100:] + batch[:100], batch[50:250]]
-    results = await asyncio.gather(*(ledger.persist(turn) for turn in turns))
+    results = await asyncio.gather(*(ledger.persist(turn, EPOCH) for turn in turns))
     writers = [
         sum(key(made) not in result.stored for turn, result in zip(turns, results, strict=True) if made in turn)
         for made in batch
@@ -203,7 +203,7 @@ async def test_times_are_instants(ledger: Ledger) -> None:
     """An offset from UTC is a way of writing; the instant comes back exact to the microsecond."""
     at = (NOW + timedelta(microseconds=123_457)).astimezone(timezone(timedelta(hours=8)))
     made = booking(submission(1, submitted_at=at))
-    await ledger.persist([made])
+    await ledger.persist([made], EPOCH)
     order = (await ledger.orders([made.order_id]))[made.order_id]
     assert order.submitted_at == at
     assert order.decided_at == to_datetime(made.decided_at_ms)
@@ -218,13 +218,14 @@ async def test_conflicts_are_kept_and_may_be_told_again(ledger: Ledger) -> None:
     await ledger.record_conflicts([])
 
 
-async def test_epochs_rise_from_one(ledger: Ledger) -> None:
-    """Before the first there is none; concurrent issues give each its own."""
-    assert await ledger.epoch() is None
-    assert await ledger.issue_epoch("first") == 1
+async def test_epochs_rise_by_one(ledger: Ledger) -> None:
+    """Concurrent issues give each its own; the installation stays what it was with the first."""
+    installation = await ledger.installation()
+    assert installation is not None
     issued = await asyncio.gather(*(ledger.issue_epoch("again") for _ in range(5)))
     assert sorted(issued) == [2, 3, 4, 5, 6]
     assert await ledger.epoch() == 6
+    assert await ledger.installation() == installation
 
 
 async def test_command_movements_are_all_or_none(ledger: Ledger) -> None:
@@ -238,8 +239,10 @@ async def test_command_movements_are_all_or_none(ledger: Ledger) -> None:
         with pytest.raises(Refused, match="delivery-1 was booked with other units"):
             await ledger.record_movements(other)
     with pytest.raises(AssertionError, match="moves nothing"):
-        await ledger.record_movements(received("delivery-3", ("MUG", 0)))
-    assert await balances(ledger) == [Balance("CUP", MAIN, 5, 0, 0), Balance("TEA", MAIN, 10, 0, 0)]
+        await ledger.record_movements([Movement("m", Action.MOVE, "MUG", MAIN, 0, 0, 0, NOW)])
+    assert await ledger.record_movements(received("delivery-3", ("MUG", 0)))
+    known = [Balance("CUP", MAIN, 5, 0, 0), Balance("MUG", MAIN, 0, 0, 0), Balance("TEA", MAIN, 10, 0, 0)]
+    assert await balances(ledger) == known
 
 
 async def test_workers_with_the_same_delivery_book_it_once(ledger: Ledger) -> None:

@@ -6,7 +6,7 @@ import asyncpg
 import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ledger_values import HOLD_MS
+from ledger_values import EPOCH, HOLD_MS
 
 from streams.core.books import Booking
 from streams.core.decode import Undecodable
@@ -59,7 +59,7 @@ async def test_what_is_packed_by_hand_is_what_asyncpg_reads(
 ) -> None:
     """Every column of any booking comes back as it went in: any text, any number within bounds, any zone."""
     await admin.execute("DELETE FROM decisions")
-    await postgres.persist([made])
+    await postgres.persist([made], EPOCH)
     row = await admin.fetchrow("SELECT * FROM decisions")
     assert row is not None
     intent, body = made.intent, made.intent.submission

@@ -5,7 +5,7 @@ from typing import Any
 import asyncpg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ledger_values import NOW, accepted, booking, key, received, step, submission
+from ledger_values import EPOCH, NOW, accepted, booking, key, received, step, submission
 
 from streams.core.books import Action, Booking, Movement, State
 from streams.errors import Refused
@@ -53,7 +53,7 @@ async def apply(ledger: Ledger, write: tuple[str, Any]) -> object:
     """Write, and return what the ledger says to it apart from tokens."""
     what, value = write
     if what == "persist":
-        return (await ledger.persist(value)).stored
+        return (await ledger.persist(value, EPOCH)).stored
     if what == "goods":
         ref, sku = value
         try:
@@ -65,7 +65,7 @@ async def apply(ledger: Ledger, write: tuple[str, Any]) -> object:
         order = accepted(number).order_id
         movements = moved(str(order), state) if moving else ()
         steps.append(step(order, event_id, state=state, expected=tuple(expected), movements=movements))
-    return (await ledger.take_steps(steps))[1]
+    return (await ledger.take_steps(steps, EPOCH))[1]
 
 
 async def content(ledger: Ledger, token: str) -> object:
@@ -89,15 +89,16 @@ async def test_any_writes_make_the_same_books(
     """Every answer and the content at the end are equal; writing again changes nothing, and no unit comes or goes."""
     await admin.execute(CLEAR)
     fake = FakeLedger()
+    fake.epochs.append("first")
     for write in writes:
         assert await apply(postgres, write) == await apply(fake, write)
-    token = (await postgres.persist([])).token
+    token = (await postgres.persist([], EPOCH)).token
     books = await content(postgres, token)
     assert books == await content(fake, "0/1")
     for what, value in writes:
         if what != "steps":  # a step whose order came later would be taken now
             await apply(postgres, (what, value))
-    assert await content(postgres, (await postgres.persist([])).token) == books
+    assert await content(postgres, (await postgres.persist([], EPOCH)).token) == books
     received_units = 5 * len({value for what, value in writes if what == "goods"})
     sums = [balance.free + balance.held + balance.sold async for balance in postgres.balances()]
     assert sum(sums) == received_units

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from ledger_cutter import Cutter
 from ledger_server import Server, empty
-from ledger_values import accepted, booking, key, received, rejected, sold, step, submission
+from ledger_values import EPOCH, accepted, booking, key, received, rejected, sold, step, submission
 
 from streams.core.books import Booking, Conflict, Persisted
 from streams.errors import LedgerUnavailable
@@ -22,7 +22,6 @@ pytest_plugins = ["ledger_fixtures"]
 
 Admin = asyncpg.Connection
 
-COPY_DONE = b"c\0\0\0\4"
 """What a client says when it has sent all rows, and Postgres commits."""
 
 
@@ -37,7 +36,7 @@ async def until_persisted(ledger: PostgresLedger, batch: list[Booking]) -> Persi
     async with asyncio.timeout(60):
         while True:
             with suppress(LedgerUnavailable):
-                return await ledger.persist(batch)
+                return await ledger.persist(batch, EPOCH)
             await asyncio.sleep(0.01)
 
 
@@ -64,7 +63,7 @@ async def test_rivals_in_any_order_write_each_row_once(
     batch, chance = mixed(400), random.Random(11)
     turns = [chance.sample(batch, 300) for _ in range(8)]
     turns[0] = chance.sample(batch, 400)
-    await asyncio.gather(*((postgres, other)[n % 2].persist(turn) for n, turn in enumerate(turns)))
+    await asyncio.gather(*((postgres, other)[n % 2].persist(turn, EPOCH) for n, turn in enumerate(turns)))
     await assert_exactly(admin, batch)
     await other.close()
 
@@ -98,13 +97,13 @@ async def test_killed_connections_leave_one_set_of_rows(
 async def test_a_commit_whose_answer_is_lost_is_not_repeated(
     servers: tuple[Server, Server], postgres: PostgresLedger, admin: "Admin[asyncpg.Record]", arrives: bool
 ) -> None:
-    """The line breaks at the end of COPY, before or after the server got it: trying again leaves one set of rows."""
+    """The line breaks at the commit, before or after the server got it: trying again leaves one set of rows."""
     batch = mixed(50)
-    async with Cutter(servers[0].port, at=COPY_DONE, deliver=arrives) as cutter:
+    async with Cutter(servers[0].port, at=b"COMMIT", deliver=arrives) as cutter:
         cut = await PostgresLedger.connect(f"postgresql://floodway@127.0.0.1:{cutter.port}/postgres")
         with pytest.raises(LedgerUnavailable):
-            await cut.persist(batch)
-        again = await cut.persist(batch)
+            await cut.persist(batch, EPOCH)
+        again = await cut.persist(batch, EPOCH)
         assert len(again.stored) == (len(batch) if arrives else 0)
         await cut.close()
     await assert_exactly(admin, batch)
@@ -116,13 +115,15 @@ async def test_steps_whose_commit_is_lost_are_not_repeated(
 ) -> None:
     """The same for steps: the second try finds them taken, or takes them."""
     made = accepted(1)
-    await postgres.persist([made])
+    await postgres.persist([made], EPOCH)
     async with Cutter(servers[0].port, at=b"COMMIT", deliver=arrives) as cutter:
         cut = await PostgresLedger.connect(f"postgresql://floodway@127.0.0.1:{cutter.port}/postgres")
         paid = [step(made.order_id, "e1", movements=sold(made))]
         with pytest.raises(LedgerUnavailable):
-            await cut.take_steps(paid)
-        assert [result.value for result in (await cut.take_steps(paid))[1]] == ["repeated" if arrives else "taken"]
+            await cut.take_steps(paid, EPOCH)
+        assert [result.value for result in (await cut.take_steps(paid, EPOCH))[1]] == [
+            "repeated" if arrives else "taken"
+        ]
         await cut.close()
     assert [(b.free, b.held, b.sold) async for b in postgres.balances()] == [(-2, 0, 2)]
 
@@ -135,8 +136,8 @@ async def test_a_statement_that_takes_too_long_is_an_outage(
     async with admin.transaction():
         await admin.execute("LOCK TABLE decisions IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(LedgerUnavailable):
-            await hasty.persist(mixed(3))
-    assert len((await hasty.persist(mixed(3))).stored) == 0
+            await hasty.persist(mixed(3), EPOCH)
+    assert len((await hasty.persist(mixed(3), EPOCH)).stored) == 0
     await hasty.close()
 
 
@@ -160,8 +161,8 @@ async def test_the_movements_are_the_balances(postgres: PostgresLedger, admin: "
     two = (("TEA", 1, 450), ("CUP", 3, 990), ("TEA", 2, 400))
     batch = [accepted(number, lines=two) for number in range(20)]
     await postgres.record_movements(received("delivery", ("TEA", 100), ("CUP", 100)))
-    await postgres.persist([*batch, rejected(99)])
-    await postgres.take_steps([step(made.order_id, "e1", movements=sold(made)) for made in batch[:7]])
+    await postgres.persist([*batch, rejected(99)], EPOCH)
+    await postgres.take_steps([step(made.order_id, "e1", movements=sold(made)) for made in batch[:7]], EPOCH)
     actions = await admin.fetch("SELECT action, count(*) FROM movements GROUP BY 1 ORDER BY 1")
     assert [tuple(row) for row in actions] == [
         ("confirm", 14), ("hold", 40), ("receive", 2)
@@ -196,7 +197,7 @@ async def test_an_address_is_kept_to_the_letter(postgres: PostgresLedger, admin:
     """Any script, emoji, quotes and backslashes come back as they were given."""
     ship_to = ShipTo(name='王小明 "明" \\ O\'Brien', city="Łódź", address="🏠 12/3\u2028b", country="PL")
     made = booking(submission(1, ship_to=ship_to))
-    await postgres.persist([made, accepted(2)])
+    await postgres.persist([made, accepted(2)], EPOCH)
     stored = await admin.fetch("SELECT ship_to::text FROM orders ORDER BY submission_id")
     assert json.loads(stored[0][0]) == {
         "name": ship_to.name, "city": ship_to.city, "address": ship_to.address, "country": "PL"
@@ -221,7 +222,7 @@ async def test_a_decision_is_found_by_its_order_id_without_reading_all(
 ) -> None:
     """Accepted or not, the planner takes the index."""
     for start in range(0, 20_000, 5_000):
-        await postgres.persist([rejected(n) if n % 2 else accepted(n) for n in range(start, start + 5_000)])
+        await postgres.persist([rejected(n) if n % 2 else accepted(n) for n in range(start, start + 5_000)], EPOCH)
     await admin.execute("ANALYZE decisions")
     query = SQL["decision_by_order_id"].replace("$1", f"'{rejected(11).order_id}'")
     plan = json.loads(await admin.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}"))[0]["Plan"]
@@ -241,7 +242,7 @@ async def test_half_an_order_is_refused_by_the_table(
     postgres: PostgresLedger, admin: "Admin[asyncpg.Record]", wrong: str
 ) -> None:
     """An accepted order is complete and each of its lines has units; a rejection has none of it."""
-    await postgres.persist([accepted(1)])
+    await postgres.persist([accepted(1)], EPOCH)
     with pytest.raises(asyncpg.CheckViolationError):
         await admin.execute(f"UPDATE decisions SET {wrong}")
     await empty(admin)

@@ -10,7 +10,7 @@ from contextlib import suppress
 import asyncpg
 import pytest
 from ledger_server import REPLICA_WAIT_S, Server
-from ledger_values import accepted, key, rejected, step
+from ledger_values import EPOCH, accepted, key, rejected, step
 
 from streams.errors import LedgerUnavailable
 from streams.stores.ledger_connections import REPLICA_ANSWER_S
@@ -28,7 +28,7 @@ async def standby(
 ) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
     """A connection to the replica, once it has caught up with the emptied primary."""
     connection = await asyncpg.connect(servers[1].dsn())
-    await caught_up(connection, (await postgres.persist([])).token)
+    await caught_up(connection, (await postgres.persist([], EPOCH)).token)
     yield connection
     await connection.execute("SELECT pg_wal_replay_resume()")
     await connection.close()
@@ -49,9 +49,9 @@ async def test_a_token_lets_its_reader_see_the_write(
     """A hundred times written and read at once: never an answer from before the write."""
     for number in range(100):
         made = accepted(number)
-        token = (await postgres.persist([made])).token
+        token = (await postgres.persist([made], EPOCH)).token
         assert await postgres.find_order(made.order_id, token=token) is not None
-        token, _ = await postgres.take_steps([step(made.order_id, "e1")])
+        token, _ = await postgres.take_steps([step(made.order_id, "e1")], EPOCH)
         assert len(await postgres.steps(made.order_id, token=token)) == 1
 
 
@@ -61,7 +61,7 @@ async def test_without_a_token_the_replica_answers_as_far_as_it_is(
     """Reads do go to the replica: while its replay is paused, a read without token is stale."""
     await standby.execute("SELECT pg_wal_replay_pause()")
     made = accepted(1)
-    token = (await postgres.persist([made])).token
+    token = (await postgres.persist([made], EPOCH)).token
     assert await postgres.find_order(made.order_id) is None
     assert await postgres.find_decision(key(made)) is None
     await standby.execute("SELECT pg_wal_replay_resume()")
@@ -76,7 +76,7 @@ async def test_a_replica_that_lags_is_waited_for_within_the_bound(
     """Paused replay: the reader waits REPLICA_WAIT_S, no longer, and gets the primary's answer."""
     await standby.execute("SELECT pg_wal_replay_pause()")
     paid, refused = accepted(1), rejected(2)
-    token = (await postgres.persist([paid, refused])).token
+    token = (await postgres.persist([paid, refused], EPOCH)).token
     started = time.monotonic()
     assert await postgres.find_order(paid.order_id, token=token) is not None
     assert REPLICA_WAIT_S <= time.monotonic() - started < REPLICA_WAIT_S + SLACK_S
@@ -95,7 +95,7 @@ async def test_a_replica_that_catches_up_in_time_answers(
     """A lag shorter than the bound is waited out."""
     await standby.execute("SELECT pg_wal_replay_pause()")
     made = accepted(1)
-    token = (await postgres.persist([made])).token
+    token = (await postgres.persist([made], EPOCH)).token
     reading = asyncio.create_task(postgres.find_order(made.order_id, token=token))
     await asyncio.sleep(REPLICA_WAIT_S / 3)
     assert not reading.done()
@@ -108,7 +108,7 @@ async def test_a_token_from_the_future_is_answered_by_the_primary(
 ) -> None:
     """A position that no server has reached, as after a restore, costs the wait and nothing else."""
     made = accepted(1)
-    await postgres.persist([made])
+    await postgres.persist([made], EPOCH)
     assert await postgres.find_order(made.order_id, token="FFFFFFFF/FFFFFFFF") is not None
 
 
@@ -116,7 +116,7 @@ async def test_a_replica_that_stopped_is_done_without(servers: tuple[Server, Ser
     """Stopped before or between reads: the primary answers; started again, the replica is read again."""
     _, replica = servers
     made = accepted(1)
-    token = (await postgres.persist([made])).token
+    token = (await postgres.persist([made], EPOCH)).token
     assert await postgres.find_order(made.order_id, token=token) is not None
     replica.stop()
     try:
@@ -136,7 +136,7 @@ async def test_a_frozen_replica_costs_a_bounded_wait(
 ) -> None:
     """A server that takes connections and never answers holds a reader up for a bounded time, and not the next one."""
     made = accepted(1)
-    token = (await postgres.persist([made])).token
+    token = (await postgres.persist([made], EPOCH)).token
     assert await postgres.find_order(made.order_id, token=token) is not None
     frozen = servers[1].pids()
     for pid in frozen:
@@ -163,7 +163,7 @@ async def test_without_a_replica_the_primary_is_read(servers: tuple[Server, Serv
     """No replica set: all reads are current, with and without token."""
     alone = await PostgresLedger.connect(servers[0].dsn(), None)
     made = accepted(1)
-    token = (await alone.persist([made])).token
+    token = (await alone.persist([made], EPOCH)).token
     assert await alone.find_order(made.order_id) == await alone.find_order(made.order_id, token=token)
     assert await alone.find_decision(made.order_id) is not None
     await alone.close()
@@ -175,7 +175,7 @@ async def test_a_primary_named_as_replica_is_not_waited_for(
     """Both addresses may point at one server, as in small set-ups: its own position counts."""
     primary = servers[0].dsn()
     one = await PostgresLedger.connect(primary, primary, replica_wait_s=5.0)
-    token = (await one.persist([accepted(1)])).token
+    token = (await one.persist([accepted(1)], EPOCH)).token
     started = time.monotonic()
     assert await one.find_order(accepted(1).order_id, token=token) is not None
     assert time.monotonic() - started < SLACK_S

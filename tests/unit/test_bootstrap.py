@@ -1,82 +1,89 @@
 """Ledger and stock agree on an epoch, or nobody starts."""
 
-from collections.abc import AsyncIterator
+from dataclasses import replace
+from uuid import uuid4
 
 import pytest
-from builders import RETENTION_S, World, world
+from builders import RETENTION_S, SETTINGS, World, world
 
 from agents.bootstrap import ensure_epoch
-from streams.core.books import Balance
 from streams.errors import Fenced
-from streams.stores.ledger_fake import FakeLedger
 from streams.stores.stock_fake import FakeStock
+
+MANUAL = replace(SETTINGS, stock_auto_rebuild=False)
+
+
+async def ensure(made: World, *, manual: bool = False) -> int:
+    """Make a world's stock ready."""
+    return await ensure_epoch(made.ledger, made.stock, MANUAL if manual else SETTINGS, made.clock)
 
 
 async def test_a_new_installation_gets_its_first_epoch() -> None:
-    """Nothing issued, nothing carried: the first is issued and installed; a repeat finds it so."""
+    """Nothing issued, nothing carried: the first is issued and installed, by hand or not; a repeat finds it so."""
     made = World()
-    assert await ensure_epoch(made.ledger, made.stock) == 1
-    assert await made.stock.epoch() == 1
-    assert await ensure_epoch(made.ledger, made.stock) == 1
+    assert await ensure(made, manual=True) == 1
+    carried = await made.stock.carried()
+    assert carried == (1, await made.ledger.installation(), None, False)
+    assert await ensure(made) == 1
     assert made.ledger.epochs == ["first"]
 
 
 async def test_a_crash_between_issue_and_install_is_finished() -> None:
-    """An epoch was issued, the stock is empty and so are the books: it is installed, none is issued anew."""
+    """An epoch was issued and never installed: the stock is filled under one that is."""
     made = World()
     await made.ledger.issue_epoch("first")
-    assert await ensure_epoch(made.ledger, made.stock) == 1
-    assert await made.stock.epoch() == 1
-    assert made.ledger.epochs == ["first"]
+    assert await ensure(made) == 2
+    assert await made.stock.epoch() == 2
 
 
-async def test_an_empty_stock_beside_full_books_is_a_lost_one() -> None:
-    """To give it an epoch would be to sell from empty shelves; it stays without."""
+@pytest.mark.parametrize("restarted", [False, True], ids=["empty", "restarted"])
+async def test_a_lost_stock_is_rebuilt(restarted: bool) -> None:
+    """Empty beside full books, or restarted: it gets from the ledger what it had, under a new epoch."""
+    made = await world({"TEA": 10, "NONE": 0})
+    shelves = [pool async for pool in made.stock.pools()]
+    if restarted:
+        made.stock.restart()
+    else:
+        made.stock = FakeStock(dedupe_retention_s=RETENTION_S)
+    assert await ensure(made) == 2
+    assert [pool async for pool in made.stock.pools()] == shelves
+    assert not await made.stock.receive(2, "opening#0", [("TEA", 10)])
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["empty", "restarted"])
+async def test_rebuilding_may_be_left_to_people(restarted: bool) -> None:
+    """Told not to, nobody rebuilds; the error says how."""
     made = await world()
-    lost = FakeStock(dedupe_retention_s=RETENTION_S)
-    with pytest.raises(Fenced, match=r"Redis is empty.*newest data"):
-        await ensure_epoch(made.ledger, lost)
-    assert await lost.epoch() is None
+    if restarted:
+        made.stock.restart()
+    else:
+        made.stock = FakeStock(dedupe_retention_s=RETENTION_S)
+    with pytest.raises(Fenced, match=r"restarted or promoted.*rebuild" if restarted else r"no epoch.*rebuild"):
+        await ensure(made, manual=True)
     assert made.ledger.epochs == ["first"]
 
 
 async def test_a_stock_of_another_ledger_is_refused() -> None:
-    """A stock with an epoch beside a ledger without: they do not belong together, and none is issued."""
+    """A stock of another installation is not touched, whatever its epoch, and no epoch is issued."""
+    made = await world()
+    await made.stock.begin_rebuild(2, other := uuid4(), take_over=True)
+    for filled in (False, True):
+        if filled:
+            await made.stock.install_epoch(2)
+        with pytest.raises(Fenced, match=r"another installation.*FLOODWAY_REDIS_URL"):
+            await ensure(made)
+    assert (await made.stock.carried()).installation == other
+    assert made.ledger.epochs == ["first"]
+
+
+@pytest.mark.parametrize("issued", [0, 1])
+async def test_a_stock_newer_than_the_ledger_is_refused(issued: int) -> None:
+    """A ledger that is an older copy, or new, must not empty a stock that others sell from."""
     made = World()
-    await made.stock.install_epoch(4)
-    with pytest.raises(Fenced, match=r"epoch 4.*do not belong together"):
-        await ensure_epoch(made.ledger, made.stock)
-    assert made.ledger.epochs == []
-
-
-async def test_the_look_into_the_books_gives_its_connection_back() -> None:
-    """A cursor left open would hold a connection, and closing the ledger would wait for it."""
-    made, given_back = await world(), False
-
-    class Watched(FakeLedger):
-        async def balances(self) -> AsyncIterator[Balance]:
-            nonlocal given_back
-            try:
-                async for balance in made.ledger.balances():
-                    yield balance
-            finally:
-                given_back = True
-
-    ledger = Watched()
-    await ledger.issue_epoch("first")
-    with pytest.raises(Fenced) as error:
-        await ensure_epoch(ledger, FakeStock())
-    assert error.traceback
-    assert given_back
-
-
-@pytest.mark.parametrize("carried", [1, 3])
-async def test_a_stock_of_another_time_is_refused(carried: int) -> None:
-    """An older epoch or a newer one: the data are not of this ledger's present."""
-    made = World()
-    await made.ledger.issue_epoch("first")
-    await made.ledger.issue_epoch("second")
-    await made.stock.install_epoch(carried)
-    with pytest.raises(Fenced, match=f"carries epoch {carried}, the ledger issued 2"):
-        await ensure_epoch(made.ledger, made.stock)
-    assert await made.stock.epoch() == carried
+    await made.stock.install_epoch(3)
+    for _ in range(issued):
+        await made.ledger.issue_epoch("first")
+    with pytest.raises(Fenced, match=f"carries epoch 3, the ledger's newest is {issued or 'none'}"):
+        await ensure(made)
+    assert await made.stock.epoch() == 3
+    assert len(made.ledger.epochs) == issued

@@ -41,19 +41,21 @@ DELAY_S = SETTINGS.retry_max_delay_s
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
-async def through_reserve(parts: Parts, *chunks: Chunk) -> Batch:
+async def through_reserve(parts: Parts, *chunks: Chunk, under: StockGuard | None = None) -> Batch:
     """A batch of these chunks, decoded and reserved."""
     batch = decode(chunks[0])
     for one in chunks[1:]:
         batch.absorb(decode(one))
-    await reserve(batch, parts.stock, guard(parts), parts.clock, hold_ttl_s=SETTINGS.hold_ttl_s)
+    await reserve(batch, parts.stock, under or guard(parts), parts.clock, hold_ttl_s=SETTINGS.hold_ttl_s)
     return batch
 
 
 async def through_persist(parts: Parts, *chunks: Chunk) -> Batch:
     """A batch of these chunks, with its answers."""
-    batch = await through_reserve(parts, *chunks)
-    await persist(batch, parts.ledger, parts.stock, guard(parts), parts.clock, max_delay_s=DELAY_S)
+    shared = guard(parts)
+    batch = await through_reserve(parts, *chunks, under=shared)
+    bounds = {"hold_ttl_s": SETTINGS.hold_ttl_s, "max_delay_s": DELAY_S}
+    await persist(batch, parts.ledger, parts.stock, shared, parts.clock, **bounds)
     return batch
 
 

@@ -28,4 +28,4 @@ def test_each_query_is_asked_by_name_and_each_name_is_there() -> None:
     """No query is left over from something that is gone, and none is asked for that is not written."""
     modules = Path(streams.stores.__file__).parent.glob("ledger*.py")
     asked = {name for module in modules for name in re.findall(r'SQL\["(\w+)"\]', module.read_text(encoding="utf-8"))}
-    assert asked == set(load("ledger.sql"))
+    assert asked == set(load("ledger.sql")) | set(load("memory.sql"))

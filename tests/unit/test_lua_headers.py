@@ -74,9 +74,10 @@ def test_letters_are_those_of_the_enum() -> None:
 
 @pytest.mark.parametrize("name", scripts.names())
 def test_every_script_checks_the_epoch_before_it_writes(name: str) -> None:
-    """The fence stands before the first write; install_epoch, which sets the epoch, looks at it first, too."""
+    """The fence stands before the first write, and asks whose run the epoch is of; what sets epochs asks, too."""
     source = strip_comments(scripts.load(name).source)
-    fence = source.index("redis.call('HGET', META, 'epoch')")
+    fence = source.index("redis.call('HMGET', META, '")
+    assert "server_stamp()" in source
     calls = [source.find(f"'{command}'") for command in ("HSET", "HDEL", "ZADD", "ZREM", "UNLINK", "HINCRBY")]
     assert all(call == -1 or call > fence for call in calls)
     assert "FENCED" in source

@@ -84,7 +84,13 @@ SELECT promotion_id, opens_at, closes_at, buyer_limit, state, quota_skus, quota_
 SELECT max(epoch) FROM epochs
 
 -- name: issue_epoch
-INSERT INTO epochs (epoch, reason) SELECT coalesce(max(epoch), 0) + 1, $1 FROM epochs RETURNING epoch
+INSERT INTO epochs (epoch, installation, reason)
+SELECT coalesce(max(epoch), 0) + 1, coalesce((array_agg(installation ORDER BY epoch))[1], gen_random_uuid()), $1
+  FROM epochs
+RETURNING epoch
+
+-- name: installation
+SELECT installation FROM epochs ORDER BY epoch LIMIT 1
 
 -- name: balances
 SELECT sku, pool, sum(free)::bigint AS free, sum(held)::bigint AS held, sum(sold)::bigint AS sold
@@ -93,5 +99,6 @@ SELECT sku, pool, sum(free)::bigint AS free, sum(held)::bigint AS held, sum(sold
         SELECT sku, pool, free, held, sold FROM order_movements
         UNION ALL
         SELECT sku, pool, free, held, sold FROM command_movements) AS entries
+ WHERE $1::text[] IS NULL OR sku = ANY ($1::text[])
  GROUP BY sku, pool
  ORDER BY sku, pool

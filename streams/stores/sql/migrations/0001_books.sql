@@ -110,7 +110,8 @@ CREATE TABLE order_movements (
     CHECK (free <> 0 OR held <> 0 OR sold <> 0)
 ) WITH (autovacuum_vacuum_insert_scale_factor = 0.1);
 
--- What moved by command: received, moved, opened, swept. Few rows, so their references may be text.
+-- What moved by command: received, moved, opened, swept. Few rows, so their references may be text. A delivery (0) of no
+-- units makes its SKU known.
 CREATE TABLE command_movements (
     at timestamptz NOT NULL,
     free bigint NOT NULL,
@@ -121,7 +122,7 @@ CREATE TABLE command_movements (
     sku text COLLATE "C" NOT NULL,
     pool text COLLATE "C" NOT NULL,
     PRIMARY KEY (ref, action, sku, pool),
-    CHECK (free <> 0 OR held <> 0 OR sold <> 0)
+    CHECK (free <> 0 OR held <> 0 OR sold <> 0 OR action = 0)
 );
 
 -- Every entry of the books in one shape. Adding up `free`, `held` and `sold` over it gives any balance.
@@ -171,11 +172,28 @@ CREATE TABLE conflicts (
     PRIMARY KEY (channel, submission_id, fingerprint)
 );
 
+-- One row for each time that the stock was filled from these books. The first one makes the installation's id, which the
+-- stock carries too: it tells whose stock it is.
 CREATE TABLE epochs (
     issued_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     epoch bigint PRIMARY KEY CHECK (epoch > 0),
+    installation uuid NOT NULL DEFAULT gen_random_uuid(),
     reason text NOT NULL
 );
+
+-- First in every transaction that writes what the stock did under an epoch. Until it ends no newer epoch can be issued,
+-- for that takes the table in EXCLUSIVE mode. Each statement of the function sees what is there when it begins: in one
+-- statement the lock would be waited for with a view of the time before.
+CREATE FUNCTION under_epoch(ours bigint) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    newest bigint;
+BEGIN
+    LOCK TABLE epochs IN ROW SHARE MODE;
+    SELECT max(epoch) INTO newest FROM epochs;
+    IF newest IS DISTINCT FROM ours THEN
+        RAISE EXCEPTION '% %', ours, coalesce(newest, 0) USING ERRCODE = 'FW001';
+    END IF;
+END $$;
 
 CREATE TABLE promotions (
     opens_at timestamptz NOT NULL,

@@ -1,0 +1,139 @@
+"""The stock, rebuilt from the ledger: after a restart of Redis, or because somebody asked for it.
+
+Redis is a cache of the ledger that happens to decide. A new epoch is issued first; from there the ledger stands still,
+for what the old stock did can no longer be written, and nobody acts under the new epoch until the stock carries it.
+Then the stock is emptied, refilled from one snapshot, and given the epoch. Whatever goes wrong on the way leaves it
+without one, and the next rebuild begins anew under another.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from time import monotonic
+
+import msgspec
+
+from streams.clock import Clock
+from streams.core.memory import Page
+from streams.core.stock import Pool
+from streams.errors import Fenced
+from streams.stores.ledger import Ledger, Snapshot
+from streams.stores.stock import Stock
+from streams.stores.stock_checks import fenced
+
+PAUSE_FIRST_S, PAUSE_LONGEST_S = 0.1, 2.0
+"""Between looks at a rebuild that another process is at."""
+
+logger = logging.getLogger(__name__)
+
+
+class Rebuilt(msgspec.Struct, frozen=True):
+    """What a rebuild has put into the stock, by what the ledger calls it, and how long it took."""
+
+    epoch: int
+    reason: str
+    seconds: float
+    counts: dict[str, int]
+
+    def __str__(self) -> str:
+        counted = ", ".join(f"{count:,} {what}" for what, count in self.counts.items())
+        return f"stock rebuilt under epoch {self.epoch} ({self.reason}) in {self.seconds:.2f} s: {counted}"
+
+
+async def agreed_epoch(ledger: Ledger, stock: Stock) -> int | None:
+    """The epoch under which the stock can be asked; None when it has to be rebuilt first."""
+    issued, carried = await ledger.epoch(), await stock.carried()
+    return issued if carried.epoch == issued and not carried.restarted else None
+
+
+async def ensure_stock(
+    ledger: Ledger, stock: Stock, clock: Clock, *, retention_s: float, reason: str
+) -> Rebuilt | None:
+    """Return when the stock is one that can be asked; rebuild it if it is not, unless another process does.
+
+    None when there was nothing to do here. Raises `Fenced` when it must not be touched, being another installation's or
+    newer than the ledger, and when it was lost again on the way; `Unavailable` when a store does not answer.
+    """
+    pause_s = PAUSE_FIRST_S
+    while await agreed_epoch(ledger, stock) is None:
+        async with ledger.rebuilding() as mine:
+            if mine and await agreed_epoch(ledger, stock) is None:
+                return await _rebuild(ledger, stock, clock, retention_s=retention_s, reason=reason, take_over=False)
+        if not mine:
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, PAUSE_LONGEST_S)
+    return None
+
+
+async def rebuild_stock(
+    ledger: Ledger, stock: Stock, clock: Clock, *, retention_s: float, reason: str, take_over: bool = False
+) -> Rebuilt:
+    """Rebuild the stock whatever it carries; waits for a rebuild that another process is at. Raises as `ensure_stock`.
+
+    With `take_over` also one that is another installation's, or newer than the ledger.
+    """
+    pause_s = PAUSE_FIRST_S
+    while True:
+        async with ledger.rebuilding() as mine:
+            if mine:
+                return await _rebuild(ledger, stock, clock, retention_s=retention_s, reason=reason, take_over=take_over)
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, PAUSE_LONGEST_S)
+
+
+async def _rebuild(
+    ledger: Ledger, stock: Stock, clock: Clock, *, retention_s: float, reason: str, take_over: bool
+) -> Rebuilt:
+    began = monotonic()
+    if not take_over:
+        await _check_ours(ledger, stock)
+    epoch = await ledger.issue_epoch(reason)
+    installation = await ledger.installation()
+    assert installation is not None, "an epoch was issued"
+    await stock.begin_rebuild(epoch, installation, take_over=take_over)
+    since_ms = clock.now_ms() - int(retention_s * 1000)
+    counts: dict[str, int] = {}
+    async with ledger.snapshot() as books:
+        async for page in _pages(books, since_ms):
+            await stock.refill(epoch, page)
+            for name in page.__struct_fields__:
+                counts[name] = counts.get(name, 0) + len(getattr(page, name))
+    await stock.install_epoch(epoch)
+    rebuilt = Rebuilt(epoch, reason, round(monotonic() - began, 3), counts)
+    logger.warning("%s", rebuilt)
+    return rebuilt
+
+
+async def _check_ours(ledger: Ledger, stock: Stock) -> None:
+    """Raise `Fenced` for a stock that a rebuild must not empty; before an epoch is issued, which would end the old one.
+
+    `begin_rebuild` looks at the same again, in one go with the emptying.
+    """
+    issued, installation, carried = await ledger.epoch(), await ledger.installation(), await stock.carried()
+    if carried.installation is not None and carried.installation != installation:
+        raise fenced(carried.epoch, issued or 0, "foreign")
+    newest = max(carried.epoch or 0, carried.rebuilding or 0)
+    if newest > (issued or 0):
+        raise Fenced(
+            f"The stock carries epoch {newest}, the ledger's newest is {issued or 'none'}: the ledger is an older copy "
+            "or not this stock's. Nothing was changed; look at FLOODWAY_POSTGRES_DSN. If the ledger is right, "
+            "`floodway stock rebuild --take-over`."
+        )
+
+
+async def _pages(books: Snapshot, since_ms: int) -> AsyncIterator[Page]:
+    """All that the stock must remember, in the order in which it takes it."""
+    for promotion in await books.promotions():
+        yield Page(promotions=(promotion,))
+    async for balances in books.balances():
+        yield Page(pools=[Pool(*balance) for balance in balances])
+    async for bought in books.bought():
+        yield Page(bought=bought)
+    async for holds in books.holds():
+        yield Page(holds=holds)
+    async for decisions in books.decisions(since_ms):
+        yield Page(decisions=decisions)
+    async for ends in books.ends(since_ms):
+        yield Page(ends=ends)
+    async for refs in books.refs():
+        yield Page(refs=refs)

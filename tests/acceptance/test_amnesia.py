@@ -1,0 +1,87 @@
+"""Redis comes back with an older copy of its own data, in the middle of a surge: no unit is sold twice."""
+
+import asyncio
+import shutil
+import tempfile
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+from time import monotonic
+
+import pytest
+import watch
+from pipeline import Workers, books, prepared, workers
+from shop import key_of, mix, promote, report, stock_up, submit
+
+from agents.bootstrap import close, connect
+from infra.embedded import Stack
+from infra.embedded.addresses import Part
+from streams.messages import Outcome, ReportType
+from streams.parts import Parts
+
+pytestmark = pytest.mark.timeout(180)
+
+SKUS = [f"OLD-{n}" for n in range(40)]
+HOT = "old-hot"
+UNITS, HOT_UNITS = 40, 60
+BURST = 100
+
+
+async def test_an_older_copy_sells_nothing_twice() -> None:
+    """Snapshot, go on selling, kill, restart from the snapshot: orders flow again and every unit has one owner."""
+    with tempfile.TemporaryDirectory(prefix="floodway-") as directory, Stack.start(Path(directory)) as own:
+        settings = await prepared(own)
+        with workers(settings, intake=2, lifecycle=1) as running:
+            parts = await connect(settings)
+            try:
+                await sell_through_amnesia(own, Path(directory), parts, running)
+            finally:
+                await close(parts)
+
+
+async def sell_through_amnesia(own: Stack, directory: Path, parts: Parts, running: Workers) -> None:
+    """More is asked for than there is, so that every unit that comes back from the past would be sold again."""
+    await stock_up(parts, "old", [(sku, UNITS) for sku in SKUS])
+    await promote(parts, HOT, HOT_UNITS, buyer_limit=2)
+    source, asked, pids = mix("old", SKUS, HOT), Counter[tuple[str, str]](), running.pids()
+    data, copy = directory / "redis", directory / "copy-of-redis"
+    async with watch.decisions(parts) as answers:
+
+        async def ask(bursts: int) -> None:
+            for _ in range(bursts):
+                some = list(islice(source, BURST))
+                asked.update(key_of(s) for s in some)
+                await submit(parts, some)
+                await asyncio.sleep(0.1)
+
+        await ask(4)
+        await answers.until(lambda: answers.count >= asked.total(), within_s=30)
+        shutil.copytree(data, copy)
+        await ask(3)
+        await answers.until(lambda: answers.count >= asked.total() - BURST // 2, within_s=30)
+        paid = [h[0].order_id for h in answers.heard.values() if h[0].outcome is Outcome.ACCEPTED][:100]
+        await report(parts, ReportType.PAYMENT_SUCCEEDED, paid)
+        await ask(1)
+        own.kill(Part.REDIS)
+        shutil.rmtree(data)
+        shutil.copytree(copy, data)
+        began, heard = monotonic(), answers.count
+        own.restart(Part.REDIS)
+        back = monotonic()
+        await ask(2)
+        await answers.until(lambda: answers.count > heard, within_s=30)
+        print(f"Redis back after {back - began:.2f} s, decisions {monotonic() - back:.2f} s later")
+        await ask(2)
+        await answers.until(lambda: all(len(answers.heard.get(k, ())) >= n for k, n in asked.items()), within_s=60)
+    assert running.pids() == pids, running.logs()
+    sold: Counter[tuple[str, str]] = Counter()
+    for heard_of in answers.heard.values():
+        assert len({(d.order_id, d.outcome, d.reason, d.decided_at) for d in heard_of}) == 1
+        for line in heard_of[0].lines:
+            sold[line.sku, line.pool] += line.qty
+    assert max(sold[sku, "main"] for sku in SKUS) <= UNITS
+    assert sold[HOT, f"promo:{HOT}"] <= HOT_UNITS
+    assert sum(sold.values()) > 0.8 * UNITS * len(SKUS), "too little was asked for to sell anything twice"
+    found = await books(parts)
+    assert found.balanced, found
+    assert (await parts.ledger.epoch() or 0) >= 2
