@@ -13,6 +13,7 @@ from typing import TypeVar
 from streams.errors import Fenced
 from streams.retry import until_available
 from streams.stores.ledger import Ledger
+from streams.waiting import waiting
 
 T = TypeVar("T")
 Recover = Callable[[], Awaitable[object]]
@@ -56,7 +57,7 @@ class StockGuard:
 
     async def _renew(self, fenced: int) -> None:
         """Find an epoch to go on under, after a call under `fenced` was refused. Several calls may be at once."""
-        async with self._renewing:
+        async with waiting(), self._renewing:
             if self._epoch not in (fenced, None):
                 return
             issued = await self._issued()

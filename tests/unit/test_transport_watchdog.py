@@ -1,5 +1,6 @@
 """When a worker counts as standing still, and when it does not."""
 
+import asyncio
 import math
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.transport.watchdog import Partition, StallWatch, Standing
-from streams.waiting import last_wait_s, note_wait
+from streams.waiting import last_wait_s, note_wait, waiting
 
 TP = ("t", 0)
 IDLE = Standing(read_to=10, acknowledged_to=10, chunks_in_work=0, end=10)
@@ -81,3 +82,17 @@ def test_a_retry_says_that_it_waits() -> None:
     before = last_wait_s()
     note_wait()
     assert last_wait_s() > before
+
+
+async def test_time_spent_waiting_is_noted_all_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rebuild may take minutes: while it lasts the process says so again and again, and no longer after."""
+    monkeypatch.setattr("streams.waiting.BEAT_S", 0.01)
+    async with waiting():
+        await asyncio.sleep(0)
+        first = last_wait_s()
+        await asyncio.sleep(0.1)
+        assert last_wait_s() > first
+    await asyncio.sleep(0.02)
+    last = last_wait_s()
+    await asyncio.sleep(0.05)
+    assert last_wait_s() == last
