@@ -58,6 +58,7 @@ class SurgeReport:
     lag_peak: int = 0
     cpu_us_per_order: dict[str, float] = field(default_factory=dict)
     peak_rss_mb: dict[str, float] = field(default_factory=dict)
+    bytes_per_order: dict[str, float] = field(default_factory=dict)
     moments: list[Moment] = field(default_factory=list)
     after: dict[str, int] = field(default_factory=dict)
     unexpected: list[str] = field(default_factory=list)

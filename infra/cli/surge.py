@@ -137,6 +137,7 @@ async def _surge(settings: Settings, pids: Pids, asked: _Asked, *, log_dir: Path
     from loadtest import planfile  # noqa: PLC0415
     from loadtest import surge as run  # noqa: PLC0415
     from loadtest.mixes import make_plan  # noqa: PLC0415
+    from loadtest.storage import per_order, stored_bytes  # noqa: PLC0415
 
     hold_ttl_s = min(HOLD_TTL_S, settings.dedupe_retention_s / 2)
     settings = replace(settings, hold_ttl_s=hold_ttl_s, log_level="WARNING")
@@ -154,9 +155,11 @@ async def _surge(settings: Settings, pids: Pids, asked: _Asked, *, log_dir: Path
                 await joined(supervisor, show)
             with live() as tell:
                 measured = _roles(pids, supervisor)
+                before = await stored_bytes(settings)
                 report, _ = await run.surge(
                     parts, planned, files, rate_per_s=asked.rate_per_s, tell=tell, roles=measured
                 )
+        report.bytes_per_order = per_order(before, await stored_bytes(settings), report.submitted)
         with progress() as show:
             report.books = await run.balance(parts, show)
     return report
@@ -204,6 +207,8 @@ def _show(report: "SurgeReport") -> None:
             ["process", "CPU, us per order", "peak RSS, MB"],
             [(role, f"{us:.2f}", report.peak_rss_mb.get(role) or "") for role, us in report.cpu_us_per_order.items()],
         )
+    stored = [(what, f"{size:,.0f}") for what, size in report.bytes_per_order.items()]
+    print_table(["stored", "bytes per order"], stored)
     if report.cpu_us_per_order and "broker" not in report.cpu_us_per_order:
         out.print("The servers are not this command's own: what they cost was not measured, and is in no sum.")
     books = {"missing": report.missing, "repeated": report.repeated}

@@ -41,6 +41,7 @@ def test_a_surge_is_measured_and_its_books_balance(tmp_path: Path) -> None:
     assert said["sent_per_s"] >= said["orders_per_s"]
     latency = said["latency_ms"]
     assert 0 < latency["p50"] <= latency["p99"] <= latency["p99.9"] <= latency["max"]
+    assert all(50 < size < 2_000 for size in said["bytes_per_order"].values()), said["bytes_per_order"]
     cpu, memory = said["cpu_us_per_order"], said["peak_rss_mb"]
     assert OURS | {"command", "pipeline", "total"} == cpu.keys()
     assert all(memory[role] > 1 for role in OURS)

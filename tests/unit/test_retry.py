@@ -38,7 +38,7 @@ async def test_outages_are_outlasted(caplog: pytest.LogCaptureFixture) -> None:
         assert await until_available("persist", call, max_delay_s=0.001) == "answer"
     assert call.calls == 21
     said = [r.getMessage() for r in caplog.records if r.name == "streams.retry"]
-    assert said == [f"persist: try {number}" for number in range(2, 22)]
+    assert said == ["persist: down", *(f"persist: try {number}" for number in range(2, 22))]
 
 
 @pytest.mark.parametrize("error", [Fenced("x"), Refused("x"), ValueError("x"), AssertionError("x")])
