@@ -43,8 +43,7 @@ class TallyReport(msgspec.Struct):
     """What was seen of one run.
 
     `missing` counts answers that are due and did not come, `repeated` those beyond what was sent; `not_decided_once`
-    counts submissions without exactly one first decision. `decided_by_slot` has slots of `SLOT_MS` since 1970;
-    `answered_by_slot` leaves out what was announced beyond what is due.
+    counts submissions without exactly one first decision. `decided_by_slot` has slots of `SLOT_MS` since 1970.
     """
 
     decided: int = 0
@@ -62,7 +61,6 @@ class TallyReport(msgspec.Struct):
     latency_ms: dict[str, float] = {}
     seconds: list[Second] = []
     decided_by_slot: dict[int, int] = {}
-    answered_by_slot: dict[int, int] = {}
     examples: dict[str, list[str]] = {}
     accepted_ids: list[str] = []
 
@@ -79,7 +77,6 @@ class Tally:
         self._stamps: dict[str, float] = {}
         self._latencies_ms = array("d")
         self._slots: list[tuple[int, int]] = []  # each with the number of decisions before it
-        self._answered: Counter[int] = Counter()
         self._promoted: Counter[str] = Counter()
         self._rejected: Counter[Reason | None] = Counter()
         self._ids: list[str] = []
@@ -96,7 +93,7 @@ class Tally:
 
     def add(self, values: Sequence[bytes], now_ms: float) -> None:
         """Count decisions that were received now."""
-        before, left = self.decided, self.left
+        before = self.decided
         decode, stamps, due, prefix = self._decode, self._stamps, self._due, self._prefix
         if len(stamps) > STAMPS_KEPT:
             stamps.clear()
@@ -120,7 +117,6 @@ class Tally:
             else:
                 self._add_first(seen, number)
         self._mark(self.decided - before, before, now_ms)
-        self._answered[int(now_ms) // SLOT_MS] += left - self.left
 
     def _add_repeat(self, seen: Announced) -> None:
         if seen.reason is Reason.CONFLICTING_REPEAT:
@@ -181,7 +177,6 @@ class Tally:
             latency_ms={name: quantile(ordered, q) for name, q in quantiles.items()},
             seconds=self._seconds(started_at_ms),
             decided_by_slot={slot: end - begin for slot, begin, end in self._spans()},
-            answered_by_slot={slot: count for slot, count in self._answered.items() if count},
             examples={what: [self._id(n) for n in some[:EXAMPLES]] for what, some in numbers.items() if some},
             accepted_ids=self._ids,
         )

@@ -58,7 +58,9 @@ async def ensure_stock(
     while await agreed_epoch(ledger, stock) is None:
         async with ledger.rebuilding() as mine:
             if mine and await agreed_epoch(ledger, stock) is None:
-                return await _rebuild(ledger, stock, clock, retention_s=retention_s, reason=reason, take_over=False)
+                done = await _rebuild(ledger, stock, clock, retention_s=retention_s, reason=reason, take_over=False)
+                logger.log(logging.WARNING if done.epoch > 1 else logging.INFO, "%s", done)
+                return done
         if not mine:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, PAUSE_LONGEST_S)
@@ -99,9 +101,7 @@ async def _rebuild(
             for name in page.__struct_fields__:
                 counts[name] = counts.get(name, 0) + len(getattr(page, name))
     await stock.install_epoch(epoch)
-    rebuilt = Rebuilt(epoch, reason, round(monotonic() - began, 3), counts)
-    logger.warning("%s", rebuilt)
-    return rebuilt
+    return Rebuilt(epoch, reason, round(monotonic() - began, 3), counts)
 
 
 async def _check_ours(ledger: Ledger, stock: Stock) -> None:

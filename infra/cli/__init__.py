@@ -25,7 +25,6 @@ app = App(
 COMMANDS = {
     "demo": "Replay real baskets as a surge of orders, and prove that the books balance.",
     "surge": "Measure a surge of orders: rates, latency, CPU and memory by process, and whether the books balance.",
-    "drill": "Put a fault into a surge, take it out again, and prove that the books balance all the same.",
     "capacity": "Tell what a rate of orders takes in processes and cores, from a surge's report.",
     "up": "Start Kafka, Redis, Postgres and a replica on this machine, until interrupted.",
     "init": "Make servers of your own ready: schema, topics, epoch.",
@@ -53,6 +52,8 @@ def _register(group: App, name: str, target: str, words: str) -> None:
 for _name, _words in COMMANDS.items():
     _register(app, _name, f"infra.cli.{_name}:{_name}", _words)
 _register(stock, "load", "infra.cli.stock:load", "Add units to the main pool from a file.")
+_register(stock, "rebuild", "infra.cli.stock:rebuild", "Empty Redis and refill it from the ledger.")
+_register(stock, "check", "infra.cli.stock:check", "Compare Redis with the ledger while orders flow.")
 _register(stock, "show", "infra.cli.stock:show", "Show units free, held and sold, by SKU and pool.")
 _register(promo, "open", "infra.cli.promo:open_", "Set units aside for a promotion.")
 _register(promo, "close", "infra.cli.promo:close", "Close a promotion and sweep its free units back to main.")

@@ -1,6 +1,6 @@
 """A shop's day on any stock and ledger, by the pipeline's own code; and all that a stock knows, in one shape."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -22,6 +22,7 @@ from streams.lifecycle import Lifecycle
 from streams.messages import Line, Report, ReportType, Submission
 from streams.parts import Parts
 from streams.promotions import close_promotion, open_promotion
+from streams.rebuild import ensure_stock
 from streams.receiving import receive
 from streams.settings import Settings
 from streams.stores.ledger import Ledger
@@ -33,6 +34,7 @@ from streams.topics import ALL, REPORTED, SUBMITTED
 
 TTL_S = 5.0
 SETTINGS = Settings(retry_max_delay_s=0.001, hold_ttl_s=TTL_S, dedupe_retention_s=7_200.0)
+RETENTION_S = SETTINGS.dedupe_retention_s
 NOW_MS = 1_790_000_000_000
 
 Known = dict[str, Any]
@@ -148,6 +150,27 @@ class Shop:
     def _chunk(self, topic: str, messages: Sequence[Submission | Report]) -> _Chunk:
         self.events += len(messages)
         return _Chunk(topic, [_Record(self.events + n, msgspec.json.encode(m)) for n, m in enumerate(messages)])
+
+
+async def begin(stock: Stock, ledger: Ledger) -> Shop:
+    """A shop with goods and a promotion."""
+    shop = Shop(stock, ledger)
+    await ensure_stock(ledger, stock, shop.clock, retention_s=RETENTION_S, reason="first")
+    await shop.receive("first", ("A", 12), ("B", 10), ("C", 0))
+    await shop.open("p", 4, ("B", 4), ("A", 5))
+    return shop
+
+
+class Kind:
+    """Stocks and an empty ledger, all in memory or all real."""
+
+    def __init__(self, make: Callable[[], Stock], url: str | None, clear: Callable[[], Any]) -> None:
+        self.make, self.url, self._clear = make, url, clear
+
+    async def ledger(self) -> Ledger:
+        """Empty, without an epoch."""
+        found: Ledger = await self._clear()
+        return found
 
 
 async def known(stock: Stock, url: str | None = None) -> Known:

@@ -1,33 +1,29 @@
 """A stock rebuilt from the ledger answers every question as the lost one would have."""
 
 import asyncio
-from collections.abc import Callable
+import re
+from pathlib import Path
+from time import process_time
 from typing import Any
 
 import asyncpg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ledger_server import empty
-from rebuild_world import SETTINGS, TTL_S, Shop, known
-from stock_kit import Server, redis_stock
+from rebuild_world import NOW_MS, RETENTION_S, TTL_S, Kind, Shop, begin, known
 
+from streams.clock import ManualClock
 from streams.core.decode import Undecodable
 from streams.core.intent import intent
 from streams.core.stock import Reservation
 from streams.errors import Fenced, StockUnavailable
 from streams.messages import ReportType
 from streams.rebuild import ensure_stock, rebuild_stock
-from streams.stores.ledger import Ledger
-from streams.stores.ledger_fake import FakeLedger
-from streams.stores.ledger_postgres import PostgresLedger
 from streams.stores.stock import Stock
-from streams.stores.stock_fake import FakeStock
 
-pytest_plugins = ["stock_fixtures", "ledger_fixtures"]
+pytest_plugins = ["stock_fixtures", "ledger_fixtures", "rebuild_fixtures"]
 
 PAID, CANCELLED = ReportType.PAYMENT_SUCCEEDED, ReportType.ORDER_CANCELLED
-RETENTION_S = SETTINGS.dedupe_retention_s
 
 SKUS = st.sampled_from("AAAABBBBZ")
 LINES = st.lists(st.tuples(SKUS, st.integers(1, 3)), min_size=1, max_size=3)
@@ -70,55 +66,6 @@ async def live(shop: Shop, action: tuple[Any, ...]) -> None:
         await shop.open(args[0], args[1], ("A", args[2]), ("B", args[2]))
     elif what == "close":
         await shop.close(args[0])
-
-
-async def begin(stock: Stock, ledger: Ledger) -> Shop:
-    """A shop with goods and a promotion."""
-    shop = Shop(stock, ledger)
-    await ensure_stock(ledger, stock, shop.clock, retention_s=RETENTION_S, reason="first")
-    await shop.receive("first", ("A", 12), ("B", 10), ("C", 0))
-    await shop.open("p", 4, ("B", 4), ("A", 5))
-    return shop
-
-
-class Kind:
-    """Stocks and an empty ledger, all in memory or all real."""
-
-    def __init__(self, make: Callable[[], Stock], url: str | None, clear: Callable[[], Any]) -> None:
-        self.make, self.url, self._clear = make, url, clear
-
-    async def ledger(self) -> Ledger:
-        """Empty, without an epoch."""
-        found: Ledger = await self._clear()
-        return found
-
-
-@pytest.fixture
-def fakes() -> Kind:
-    """In memory."""
-
-    async def ledger() -> Ledger:
-        return FakeLedger()
-
-    return Kind(lambda: FakeStock(dedupe_retention_s=RETENTION_S), None, ledger)
-
-
-@pytest.fixture
-def real(valkey: Server, postgres: PostgresLedger, admin: "asyncpg.Connection[asyncpg.Record]") -> Kind:
-    """Valkey and Postgres."""
-
-    async def ledger() -> Ledger:
-        await empty(admin)
-        return postgres
-
-    return Kind(lambda: redis_stock(valkey, dedupe_retention_s=RETENTION_S), valkey.url, ledger)
-
-
-@pytest.fixture(params=["fakes", "real"])
-def kind(request: pytest.FixtureRequest) -> Kind:
-    """Each kind."""
-    found: Kind = request.getfixturevalue(request.param)
-    return found
 
 
 async def rebuilt_after(kind: Kind, history: list[tuple[Any, ...]]) -> None:
@@ -353,3 +300,47 @@ async def test_a_rebuild_that_died_is_done_again(kind: Kind, page: int) -> None:
     finally:
         await old.close()
         await new.close()
+
+
+MANY = 200_000
+GROWTH_BYTES = 24_000_000
+"""What a rebuild may take beside what it has already; the orders that it carries over would be more."""
+FILL = f"""
+INSERT INTO command_movements
+SELECT now(), 1000000, 0, 0, 0, 'd-' || n, 'SKU-' || n, 'main' FROM generate_series(0, 99) n;
+INSERT INTO decisions (decided_at, submitted_at, log_offset, held_until, total, log_partition, verdict, order_id,
+                       fingerprint, channel, submission_id, buyer_id, currency, skus, qtys, unit_prices)
+SELECT to_timestamp({NOW_MS} / 1000), now(), n, to_timestamp({NOW_MS} / 1000 + n % 500), 5, 0, 0, gen_random_uuid(),
+       'fingerpr', 'web', 'many-' || n, 'buyer', 'EUR', ARRAY['SKU-' || n % 100], ARRAY[1], ARRAY[5]
+  FROM generate_series(1, {MANY}) n;
+INSERT INTO order_movements
+SELECT decided_at, 0, -1, 1, 2, order_id, skus[1], 'main' FROM decisions WHERE log_offset % 2 = 0;
+"""
+
+
+def resident_bytes(which: str) -> int:
+    """VmRSS or VmHWM of this process."""
+    (found,) = re.findall(rf"{which}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(found) * 1024
+
+
+async def test_many_orders_stream_through(
+    real: Kind, admin: "asyncpg.Connection[asyncpg.Record]", capsys: pytest.CaptureFixture[str]
+) -> None:
+    """200,000 orders, half of them held: memory does not grow with them, and the rate is told."""
+    ledger = await real.ledger()
+    await admin.execute(FILL)
+    stock = real.make()
+    try:
+        clock = ManualClock(NOW_MS)
+        Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+        before, cpu_s = resident_bytes("VmRSS"), process_time()
+        done = await rebuild_stock(ledger, stock, clock, retention_s=RETENTION_S, reason="many")
+        cpu_s, growth = process_time() - cpu_s, resident_bytes("VmHWM") - before
+        assert (done.counts["decisions"], done.counts["holds"], done.counts["ends"]) == (MANY, MANY // 2, MANY // 2)
+        assert sum([p.held async for p in stock.pools()]) == MANY // 2
+        assert growth < GROWTH_BYTES
+        with capsys.disabled():
+            print(f"\n{done}; {1e6 * cpu_s / MANY:.1f} us of CPU an order, {growth / 1e6:.1f} MB more memory")
+    finally:
+        await stock.close()
