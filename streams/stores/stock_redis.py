@@ -22,7 +22,6 @@ import msgspec
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
 from streams.core.memory import Carried, Page
 from streams.core.stock import (
@@ -42,7 +41,7 @@ from streams.stores import scripts, stock_checks
 from streams.stores.refill_codec import encode_page
 from streams.stores.stock import Stock
 from streams.stores.stock_codec import binaries, decode_hold, decode_verdicts, encode_batch
-from streams.stores.stock_faults import fault
+from streams.stores.stock_faults import RAISED, fault
 from streams.stores.stock_keys import PREFIX, field, owner, promotion_of, split_field
 
 _CONNECTIONS = 8
@@ -95,7 +94,7 @@ class RedisStock(Stock):
                 # As bytes: under its name as text the client takes the answer apart, and ids of digits for numbers.
                 pipe.execute_command(b"INFO", "server", "replication")
                 (epoch, installation, rebuilding, stamp), server = await pipe.execute()
-        except (RedisError, OSError) as error:
+        except RAISED as error:
             raise fault(error) from error
         return Carried(
             None if epoch is None else int(epoch),
@@ -270,7 +269,7 @@ class RedisStock(Stock):
                 for account in ("free", "held", "sold"):
                     pipe.execute_command("HMGET", self._key(account), *fields)
                 free, held, sold = await pipe.execute()
-        except (RedisError, OSError) as error:
+        except RAISED as error:
             raise fault(error) from error
         return [
             Pool(*split_field(name), int(free[i]), int(held[i] or 0), int(sold[i] or 0))
@@ -293,7 +292,7 @@ class RedisStock(Stock):
         execute: Callable[..., Awaitable[Any]] = self._client.execute_command
         try:
             return await execute(*args)
-        except (RedisError, OSError) as error:
+        except RAISED as error:
             raise fault(error) from error
 
     async def _script(self, name: str, epoch: int, *args: bytes | str | int) -> Any:
@@ -301,7 +300,7 @@ class RedisStock(Stock):
         assert len(args) + 1 == len(script.args), f"{name} takes {script.args}"
         try:
             return await scripts.call(self._client, script, [self._key(key) for key in script.keys], [epoch, *args])
-        except (RedisError, OSError) as error:
+        except RAISED as error:
             raise fault(error, epoch) from error
 
 

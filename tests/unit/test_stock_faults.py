@@ -33,6 +33,13 @@ def test_sockets_too() -> None:
     assert isinstance(fault(OSError()), StockUnavailable)
 
 
+def test_a_connection_that_uvloop_found_closed_is_an_outage() -> None:
+    """It was reset after it was made and before it was used: an outage; any other RuntimeError is a defect."""
+    reset = RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+    assert isinstance(fault(reset), StockUnavailable)
+    assert not isinstance(fault(RuntimeError("something else")), StockUnavailable)
+
+
 def test_every_error_is_mapped() -> None:
     """No error of redis-py, present or future, leaves the stock under its own name."""
     for _, kind in inspect.getmembers(redis.exceptions, inspect.isclass):
