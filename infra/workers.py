@@ -5,9 +5,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import NamedTuple
 
 from infra.embedded import spawn
 from streams.settings import PREFIX, Settings, environment
@@ -17,6 +18,20 @@ BACKOFF_S = (0.2, 1.0, 5.0, 15.0)
 """Pauses before a worker is started again; the last one for ever. A run of a minute starts over with the first."""
 SETTLED_S = 60.0
 STOP_WAIT_S = 15.0
+
+
+class Ending(NamedTuple):
+    """A process that ended: which, with what code, and whether that was asked for by `scale`."""
+
+    role: str
+    number: int
+    code: int
+    was_asked: bool
+
+
+def worker_argv(role: str, number: int) -> Sequence[str]:
+    """What runs in a place: the command `floodway worker ROLE`."""
+    return [sys.executable, "-c", "from infra.cli import main; main()", "worker", role]
 
 
 class _Slot:
@@ -41,7 +56,12 @@ class Supervisor:
         *,
         say: Callable[[str], object],
         log_dir: Path = Path(".floodway/logs"),
+        argv: Callable[[str, int], Sequence[str]] = worker_argv,
     ) -> None:
+        self.endings: list[Ending] = []
+        """Every process that has ended and was not ended by `stop`, in the order of being noticed."""
+        self._argv = argv
+        self._leaving: list[_Slot] = []
         self._environ = _environ(settings)
         self._log_dir = log_dir
         self._say = say
@@ -57,11 +77,35 @@ class Supervisor:
     def look(self) -> None:
         """Start again what has died and has waited long enough. Call it a few times a second."""
         now = time.monotonic()
+        for slot in list(self._leaving):
+            if slot.process is None or slot.process.poll() is not None:
+                self._leaving.remove(slot)
+                self._note_end(slot, was_asked=True)
         for slot in self._slots:
             if slot.process is not None and slot.process.poll() is not None:
                 self._bury(slot, now)
             if slot.process is None and now >= slot.next_start_at and not self._stopping:
                 self._start(slot)
+
+    def scale(self, role: str, count: int) -> None:
+        """Have so many places for a role from now on: start new ones, or ask the last ones to end, in order.
+
+        Who is asked to end is noticed by `look`, and killed only by `stop`.
+        """
+        have = [slot for slot in self._slots if slot.role == role]
+        for slot in have[count:]:
+            self._slots.remove(slot)
+            if slot.process is not None and slot.process.poll() is None:
+                slot.process.terminate()
+            self._leaving.append(slot)
+        for number in range(len(have), count):
+            slot = _Slot(role, number)
+            self._slots.append(slot)
+            self._start(slot)
+
+    def leaving(self) -> int:
+        """How many were asked to end by `scale` and have not been seen to have done so."""
+        return len(self._leaving)
 
     def pids(self, role: str | None = None) -> list[int]:
         """Ids of the processes alive, of one role or all."""
@@ -72,8 +116,11 @@ class Supervisor:
         ]
 
     def ready(self) -> int:
-        """How many have had partitions since they were started."""
-        return sum(self._ready_file(slot).exists() for slot in self._slots)
+        """How many are alive and have had partitions since they were started."""
+        return sum(
+            slot.process is not None and slot.process.poll() is None and self._ready_file(slot).exists()
+            for slot in self._slots
+        )
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -81,7 +128,7 @@ class Supervisor:
     def stop(self) -> None:
         """End all, gracefully within a bound, then by force. Idempotent."""
         self._stopping = True
-        alive = [slot.process for slot in self._slots if slot.process is not None]
+        alive = [slot.process for slot in (*self._slots, *self._leaving) if slot.process is not None]
         for process in alive:
             if process.poll() is None:
                 process.terminate()
@@ -112,7 +159,7 @@ class Supervisor:
         return 0
 
     def _start(self, slot: _Slot) -> None:
-        argv = [sys.executable, "-c", "from infra.cli import main; main()", "worker", slot.role]
+        argv = self._argv(slot.role, slot.number)
         log_path = self._log_dir / f"{slot.role}-{slot.number}.log"
         ready_file = self._ready_file(slot)
         ready_file.unlink(missing_ok=True)
@@ -132,9 +179,14 @@ class Supervisor:
             f"{slot.role} {slot.number} ended with {slot.process.returncode}; again in {pause_s:g} s. "
             f"See {self._log_dir / f'{slot.role}-{slot.number}.log'}."
         )
+        self._note_end(slot, was_asked=False)
         slot.deaths += 1
         slot.next_start_at = now + pause_s
         slot.process = None
+
+    def _note_end(self, slot: _Slot, *, was_asked: bool) -> None:
+        if slot.process is not None and slot.process.returncode is not None:
+            self.endings.append(Ending(slot.role, slot.number, slot.process.returncode, was_asked))
 
 
 def _environ(settings: Settings) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from infra.cli.context import people
 from infra.embedded import Stack
-from infra.workers import Supervisor
+from infra.workers import Supervisor, worker_argv
 from streams.errors import Unavailable
 from streams.settings import PREFIX, Settings, load
 
@@ -39,9 +39,15 @@ def servers(data_dir: Path) -> Iterator[tuple[Settings, Pids]]:
 
 
 @contextlib.asynccontextmanager
-async def supervised(settings: Settings, processes: Mapping[str, int], log_dir: Path) -> AsyncIterator[Supervisor]:
+async def supervised(
+    settings: Settings,
+    processes: Mapping[str, int],
+    log_dir: Path,
+    *,
+    argv: Callable[[str, int], Sequence[str]] = worker_argv,
+) -> AsyncIterator[Supervisor]:
     """Workers that run, and are started again when they die, until the end of the block."""
-    supervisor = Supervisor(settings, processes, say=people.print, log_dir=log_dir)
+    supervisor = Supervisor(settings, processes, say=people.print, log_dir=log_dir, argv=argv)
     supervisor.start()
     keeper = asyncio.create_task(_keep(supervisor))
     try:

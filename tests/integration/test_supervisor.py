@@ -1,0 +1,70 @@
+"""The supervisor with real processes: how many there are, and which of them ended how."""
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from os import kill
+from pathlib import Path
+
+import pytest
+
+from infra.workers import Ending, Supervisor
+from streams.settings import Settings
+
+WITHIN_S = 20.0
+WORKER = """
+import os, pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+pathlib.Path(os.environ["FLOODWAY_READY_FILE"]).touch()
+time.sleep(60)
+"""
+
+
+def argv(role: str, number: int) -> Sequence[str]:
+    """A worker that is ready at once, and ends with 0 when asked."""
+    return [sys.executable, "-c", WORKER, role, str(number)]
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
+    """One intake worker and one lifecycle worker, ready."""
+    made = Supervisor(Settings(), {"intake": 1, "lifecycle": 1}, say=lambda _: None, log_dir=tmp_path, argv=argv)
+    made.start()
+    until(made, lambda: made.ready() == 2)
+    yield made
+    made.stop()
+    assert made.pids() == []
+
+
+def until(supervisor: Supervisor, reached: Callable[[], bool]) -> None:
+    """Look after the processes until something holds."""
+    deadline = time.monotonic() + WITHIN_S
+    while not reached():
+        assert time.monotonic() < deadline
+        supervisor.look()
+        time.sleep(0.02)
+
+
+def test_a_role_is_scaled_up_and_down(supervisor: Supervisor) -> None:
+    """New ones join those that run; the last ones end in order, were asked to, and are not started again."""
+    first = supervisor.pids("intake")
+    supervisor.scale("intake", 3)
+    until(supervisor, lambda: supervisor.ready() == len(supervisor) == 4)
+    assert supervisor.pids("intake")[:1] == first
+    supervisor.scale("intake", 1)
+    assert len(supervisor) == 2
+    until(supervisor, lambda: supervisor.leaving() == 0)
+    assert sorted(supervisor.endings) == [Ending("intake", n, 0, was_asked=True) for n in (1, 2)]
+    assert supervisor.pids("intake") == first
+    assert len(supervisor.pids("lifecycle")) == 1
+
+
+def test_a_killed_worker_is_started_again_and_is_not_ready_meanwhile(supervisor: Supervisor) -> None:
+    """Its end is told with its code; that it was ready before does not count for the next."""
+    (before,) = supervisor.pids("intake")
+    kill(before, signal.SIGKILL)
+    until(supervisor, lambda: supervisor.ready() == 1)
+    until(supervisor, lambda: supervisor.ready() == 2)
+    assert supervisor.pids("intake") != [before]
+    assert supervisor.endings == [Ending("intake", 0, -signal.SIGKILL, was_asked=False)]
