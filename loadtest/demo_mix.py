@@ -116,13 +116,14 @@ def _mix(
         other = msgspec.structs.replace(bodies[i], buyer_id=f"{bodies[i].buyer_id}-other")
         placed.append((i + choose.uniform(0.5, REPEAT_WITHIN), written(Kind.CONFLICT, i, other)))
     for _ in range(extras[Kind.MALFORMED]):
-        bad = Planned(Kind.MALFORMED, choose.randrange(partitions), None, _malformed(choose))
+        bad = Planned(Kind.MALFORMED, choose.randrange(partitions), None, malformed(choose))
         placed.append((choose.uniform(0, len(bodies)), bad))
     placed.sort(key=lambda at: at[0])
     return [record for _, record in placed]
 
 
-def _malformed(choose: random.Random) -> bytes:
+def malformed(choose: random.Random) -> bytes:
+    """One of several messages that are no submissions."""
     return choose.choice(
         (
             b'{"submission_id":"bad-1","channel":"jd","buyer_id":"b","lines":[],"currency":"USD"}',

@@ -60,6 +60,7 @@ class SurgeReport:
     peak_rss_mb: dict[str, float] = field(default_factory=dict)
     bytes_per_order: dict[str, float] = field(default_factory=dict)
     moments: list[Moment] = field(default_factory=list)
+    answered_by_slot: dict[int, int] = field(default_factory=dict)
     after: dict[str, int] = field(default_factory=dict)
     unexpected: list[str] = field(default_factory=list)
     books: AuditReport = field(default_factory=AuditReport)
@@ -112,7 +113,8 @@ class SurgeReport:
 
     def as_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
-        plain = {name: getattr(self, name) for name in self.__slots__ if name not in {"books", "generator", "moments"}}
+        apart = {"books", "generator", "moments", "answered_by_slot"}
+        plain = {name: getattr(self, name) for name in self.__slots__ if name not in apart}
         generator = {"sent": self.generator.sent, "late_ms_max": self.generator.late_ms_max}
         generator |= {"started_at_ms": self.generator.started_at_ms, "ended_at_ms": self.generator.ended_at_ms}
         moments = [msgspec.to_builtins(moment) for moment in self.moments]
@@ -158,6 +160,7 @@ def outcome(
         cpu_us_per_order=_per_order({role: cost.cpu_us for role, cost in costs.items()}, orders),
         peak_rss_mb={role: cost.peak_rss_mb for role, cost in costs.items()},
         moments=_moments(generated, tally),
+        answered_by_slot=tally.answered_by_slot,
         unexpected=_deviations(plan, tally, dead_lettered),
     )
 

@@ -77,16 +77,17 @@ async def surge(
     tell: Tell,
     roles: Mapping[str, Roots] | None = None,
     keep_ids: bool = False,
+    stalled_s: float = STALLED_S,
 ) -> tuple[SurgeReport, list[str]]:
     """Produce the plan at this rate, None for as fast as Kafka takes it, and watch until everything is answered.
 
-    `files` is where the plan is written. `roles` are the processes to measure, beside our own. Returns also the
-    accepted orders' ids if `keep_ids`.
+    `files` is where the plan is written. `roles` are the processes to measure, beside our own. When all was sent and
+    nothing new has come for `stalled_s`, no more is waited for. Returns also the accepted orders' ids if `keep_ids`.
     """
     brokers = access(parts.settings)
     dead_before = await _ends(brokers, SUBMITTED_DLQ.name)
     async with _Run.started(plan, files, parts.settings, rate_per_s, keep_ids=keep_ids) as run:
-        costs = await run.through(tell, roles or {})
+        costs = await run.through(tell, roles or {}, stalled_s)
         tally = await run.tallied()
         generated = run.generated
     dead = await _dead_since(brokers, dead_before, plan)
@@ -136,7 +137,7 @@ class _Run:
         assert self._generated is not None, "the generator has reported when `through` returns"
         return self._generated
 
-    async def through(self, tell: Tell, roles: Mapping[str, Roots]) -> dict[str, Cost]:
+    async def through(self, tell: Tell, roles: Mapping[str, Roots], stalled_s: float) -> dict[str, Cost]:
         """Let the generator go and wait until all is answered or nothing comes any more; what it cost by role."""
         meter = Meter({"generator": lambda: [self._generator.pid], "observer": lambda: [self._observer.pid], **roles})
         began_cpu_s = time.process_time()
@@ -146,7 +147,7 @@ class _Run:
             async with asyncio.TaskGroup() as tasks:
                 heard = [tasks.create_task(self._hear_generator()), tasks.create_task(self._hear_observer())]
                 telling = tasks.create_task(self._keep_telling(tell, meter))
-                await self._until_answered(heard[0])
+                await self._until_answered(heard[0], stalled_s)
                 meter.look()
                 for task in (*heard, telling):
                     task.cancel()
@@ -193,11 +194,11 @@ class _Run:
                 looked_at = monotonic()
                 meter.look()
 
-    async def _until_answered(self, producing: "asyncio.Task[None]") -> None:
+    async def _until_answered(self, producing: "asyncio.Task[None]", stalled_s: float) -> None:
         """Wait for all answers; without new ones for long, after everything was sent, no more will come."""
         await asyncio.wait([producing])
         heard, heard_at = self._decided, monotonic()
-        while not self._complete.is_set() and monotonic() - heard_at < STALLED_S:
+        while not self._complete.is_set() and monotonic() - heard_at < stalled_s:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._complete.wait(), TELL_S)
             if self._decided > heard:

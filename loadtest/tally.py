@@ -43,7 +43,8 @@ class TallyReport(msgspec.Struct):
     """What was seen of one run.
 
     `missing` counts answers that are due and did not come, `repeated` those beyond what was sent; `not_decided_once`
-    counts submissions without exactly one first decision. `decided_by_slot` has slots of `SLOT_MS` since 1970.
+    counts submissions without exactly one first decision. `decided_by_slot` has slots of `SLOT_MS` since 1970;
+    `answered_by_slot` leaves out what was announced beyond what is due.
     """
 
     decided: int = 0
@@ -61,6 +62,7 @@ class TallyReport(msgspec.Struct):
     latency_ms: dict[str, float] = {}
     seconds: list[Second] = []
     decided_by_slot: dict[int, int] = {}
+    answered_by_slot: dict[int, int] = {}
     examples: dict[str, list[str]] = {}
     accepted_ids: list[str] = []
 
@@ -77,6 +79,7 @@ class Tally:
         self._stamps: dict[str, float] = {}
         self._latencies_ms = array("d")
         self._slots: list[tuple[int, int]] = []  # each with the number of decisions before it
+        self._answered: Counter[int] = Counter()
         self._promoted: Counter[str] = Counter()
         self._rejected: Counter[Reason | None] = Counter()
         self._ids: list[str] = []
@@ -93,7 +96,7 @@ class Tally:
 
     def add(self, values: Sequence[bytes], now_ms: float) -> None:
         """Count decisions that were received now."""
-        before = self.decided
+        before, left = self.decided, self.left
         decode, stamps, due, prefix = self._decode, self._stamps, self._due, self._prefix
         if len(stamps) > STAMPS_KEPT:
             stamps.clear()
@@ -117,6 +120,7 @@ class Tally:
             else:
                 self._add_first(seen, number)
         self._mark(self.decided - before, before, now_ms)
+        self._answered[int(now_ms) // SLOT_MS] += left - self.left
 
     def _add_repeat(self, seen: Announced) -> None:
         if seen.reason is Reason.CONFLICTING_REPEAT:
@@ -177,6 +181,7 @@ class Tally:
             latency_ms={name: quantile(ordered, q) for name, q in quantiles.items()},
             seconds=self._seconds(started_at_ms),
             decided_by_slot={slot: end - begin for slot, begin, end in self._spans()},
+            answered_by_slot={slot: count for slot, count in self._answered.items() if count},
             examples={what: [self._id(n) for n in some[:EXAMPLES]] for what, some in numbers.items() if some},
             accepted_ids=self._ids,
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from infra.cli import COMMANDS
+from loadtest.drills.table import DRILLS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "infra/decisions").glob("*.md"))]
@@ -35,6 +36,13 @@ def test_commands_of_the_readme_exist() -> None:
     used = set(re.findall(r"^floodway (\w+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
     assert len(used) >= 7
     assert used <= COMMANDS.keys() | groups
+
+
+def test_every_drill_is_told_of() -> None:
+    """The page has each drill with what it proves, as the table in the code says it."""
+    page = (ROOT / "docs/drills.md").read_text(encoding="utf-8")
+    for drill in DRILLS.values():
+        assert f"| `{drill.name}` | {drill.proves} |" in page, drill.name
 
 
 def test_every_decision_is_listed() -> None:

@@ -1,0 +1,1 @@
+"""Drills: a surge, a fault in the middle of it, healing, and the books."""
