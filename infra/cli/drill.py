@@ -131,7 +131,7 @@ def run_one(
             asyncio.run(_perform(drill, fault, stack, directory, seed, report))
     except (FloodwayError, OSError, TimeoutError) as error:
         report.failures.append(f"It broke off: {type(error).__name__}: {error}")
-    except BaseExceptionGroup as errors:
+    except ExceptionGroup as errors:
         report.failures.append(f"It broke off: {errors.exceptions[0]!r}")
     finally:
         unmount(directory)
