@@ -19,9 +19,10 @@ from faust.types.tuples import TP
 
 from agents.transport.settings import TransportSettings
 from streams.chunks import Record
-from streams.stores import lenient_records
+from streams.stores import kafka_resets, lenient_records
 
 lenient_records.install()
+kafka_resets.install()
 
 IDLE_FETCH_S = 1.0  # a fetch that finds nothing returns after this, or when it is woken to read more partitions
 

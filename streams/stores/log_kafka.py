@@ -12,9 +12,12 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, ProducerClosed, UnknownError
 
 from streams.errors import FloodwayError, LogRefused, UnknownThing
+from streams.stores import kafka_resets
 from streams.stores.kafka_access import Brokers, KafkaAccess, access_to
 from streams.stores.kafka_faults import explain, why_unreachable
 from streams.stores.log import Entry, Log
+
+kafka_resets.install()
 
 BATCH_BYTES = 900_000
 """One produce request's records; under the topics' `max.message.bytes` of 1 MiB with room for the envelope."""

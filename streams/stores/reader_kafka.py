@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from streams.chunks import Record
 from streams.errors import FloodwayError, UnknownThing
-from streams.stores import lenient_records
+from streams.stores import kafka_resets, lenient_records
 from streams.stores.kafka_access import Brokers, KafkaAccess, access_to
 from streams.stores.kafka_faults import explain, why_unreachable
 
@@ -17,6 +17,7 @@ LAST_BATCH_WAIT_S = 2.0
 LOOK_BACK_FACTOR = 8
 
 lenient_records.install()
+kafka_resets.install()
 
 Positions = dict[int, int]
 """Next offset by partition."""

@@ -9,6 +9,7 @@ from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from streams.errors import FloodwayError, StockUnavailable
+from streams.stores.resets import is_reset
 from streams.stores.stock_checks import fenced
 
 _PASSING = frozenset(
@@ -16,16 +17,13 @@ _PASSING = frozenset(
 )
 """First words of error replies that are about the server's state, not about what it was asked."""
 
-_CLOSED = "the handler is closed"
-"""In the text of the bare RuntimeError by which uvloop tells that a connection was reset since it was made."""
-
 RAISED = (RedisError, OSError, RuntimeError)
-"""What to catch of a call."""
+"""What to catch of a call; RuntimeError for what uvloop raises."""
 
 
 def fault(error: RedisError | OSError | RuntimeError, epoch: int = 0) -> FloodwayError:
     """The error to raise for one of redis-py's; `epoch` is that of the call."""
-    if isinstance(error, RedisConnectionError | RedisTimeoutError | OSError) or _CLOSED in str(error):
+    if isinstance(error, RedisConnectionError | RedisTimeoutError | OSError) or is_reset(error):
         return StockUnavailable(f"Redis did not answer ({_text(error)}); it is tried again, check that it runs.")
     if isinstance(error, ResponseError):
         word, _, rest = str(error).partition(" ")
