@@ -115,6 +115,7 @@ def _app(role: str, settings: Settings) -> ChunkApp:
         chunk_max_records=settings.chunk_max_records,
         max_inflight_records=max(20_000, 4 * settings.chunk_max_records),
         fetch_max_wait_ms=settings.fetch_max_wait_ms,
+        linger_ms=settings.linger_ms,
         stall_timeout_s=settings.stall_timeout_s,
         last_wait_s=last_wait_s,
     )

@@ -28,7 +28,7 @@ from streams.settings import load
 from streams.stores.kafka_access import access
 from streams.topics import SUBMITTED
 
-TICK_S = 0.01
+TICK_S = 0.02
 LEAD_S = 0.2
 TELL_S = 0.2
 SLOT_MS = 100

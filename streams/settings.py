@@ -65,6 +65,8 @@ class Settings:
     """Orders that share one round trip to Redis and one transaction in Postgres."""
     fetch_max_wait_ms: int = 50
     """How long the broker may hold back an empty fetch; the floor of latency when idle."""
+    linger_ms: int = 10
+    """Pause after a fetch that brought little, so that orders share round trips also when they trickle."""
     session_timeout_s: float = 10.0
     """A worker silent for so long loses its partitions."""
     commit_interval_s: float = 1.0

@@ -26,6 +26,7 @@ SECONDS = 60.0
 ORDERS_UNPACED = 200_000
 HOLD_TTL_S = 43_200.0
 """Longer than any surge: nothing expires meanwhile."""
+PARTITIONS_A_WORKER = 2
 SERVERS = {"kafka": "broker", "redis": "redis", "postgres": "postgres_primary", "replica": "postgres_replica"}
 """Our names of servers, and the report's."""
 
@@ -141,6 +142,9 @@ async def _surge(settings: Settings, pids: Pids, asked: _Asked, *, log_dir: Path
 
     hold_ttl_s = min(HOLD_TTL_S, settings.dedupe_retention_s / 2)
     settings = replace(settings, hold_ttl_s=hold_ttl_s, log_level="WARNING")
+    if pids():
+        # The embedded broker looks through a partition from its beginning at each fetch.
+        settings = replace(settings, topic_partitions=PARTITIONS_A_WORKER * asked.workers)
     plan = partial(make_plan, mix=asked.mix, hot_share=asked.hot_share, seed=asked.seed, run=run.run_name())
     await prepare(settings)
     roles = {"intake": asked.workers, "lifecycle": LIFECYCLE_WORKERS}

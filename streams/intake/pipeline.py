@@ -19,6 +19,10 @@ from streams.intake.persist import persist
 from streams.intake.reserve import reserve
 from streams.parts import Parts
 
+GATHER_S = 0.005
+FULL_SHARE = 8
+"""A batch smaller than this share of the largest waits a little for what was fetched with it: each costs a script call, a
+transaction and a request to Kafka, whatever is in it."""
 CHUNKS_WAITING = 64
 """Decoded chunks before reserve: enough small ones to fill a batch. The transport bounds their records."""
 
@@ -53,6 +57,8 @@ class Intake:
         parts = self._parts
         while True:
             batch = held_back if held_back is not None else await self._decoded.get()
+            if len(batch) < parts.settings.batch_max_orders // FULL_SHARE:
+                await asyncio.sleep(GATHER_S)
             held_back = self._merge(batch)
             await reserve(
                 batch,
