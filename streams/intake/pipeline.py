@@ -21,8 +21,8 @@ from streams.parts import Parts
 
 GATHER_S = 0.005
 FULL_SHARE = 8
-"""A batch smaller than this share of the largest waits a little for what was fetched with it: each costs a script call, a
-transaction and a request to Kafka, whatever is in it."""
+"""A batch smaller than this share of the largest waits a little for what was fetched with it: each batch costs a script
+call, a transaction and a request to Kafka, whatever is in it."""
 CHUNKS_WAITING = 64
 """Decoded chunks before reserve: enough small ones to fill a batch. The transport bounds their records."""
 
