@@ -25,6 +25,7 @@ from streams.instants import to_datetime, to_ms
 from streams.messages import OrderChanged, Report, ReportType
 from streams.parts import Parts
 from streams.retry import until_available
+from streams.stores.ledger_rules import past
 from streams.stores.log import Entry
 from streams.stores.stock import MAX_BATCH
 from streams.topics import CHANGED, REPORTED_DLQ, Topic
@@ -101,7 +102,8 @@ class Lifecycle:
         now_ms = parts.clock.now_ms()
         limit = min(MAX_BATCH, parts.settings.expiry_batch + self._unwritten)
         found = await parts.stock.expire_due(epoch, now_ms=now_ms, limit=limit)
-        if not found:
+        if not found:  # then nothing is written that would be refused if this stock were past
+            await self._check_newest(epoch)
             return _Ended(0, [], [])
         orders = await parts.ledger.orders(list({UUID(bytes=hold.order_id) for hold in found}))
         # A hold that the ledger does not know yet is on its way there: it stays unsettled and comes again.
@@ -169,11 +171,19 @@ class Lifecycle:
             answers = await stock.release(epoch, [r.order_id.bytes for r in cancels])
             ends.update(zip([r.order_id for r in cancels], answers, strict=True))
         lost = {found for found, end in ends.items() if end is End.UNKNOWN and orders[found].state is State.HELD}
+        if lost:
+            await self._check_newest(epoch)
         now = to_datetime(self._parts.clock.now_ms())
         clear = [
             lifecycle.apply(r, orders[r.order_id], ends[r.order_id], now) for r in reports if r.order_id not in lost
         ]
         return lost, await self._take_steps(epoch, clear, orders)
+
+    async def _check_newest(self, epoch: int) -> None:
+        """Raise `Fenced` under a past epoch: a stock of that may live on, cut off, and know nothing of later orders."""
+        newest = await self._parts.ledger.epoch()
+        if newest != epoch:
+            raise past(epoch, newest)
 
     async def _retake_if_late(self, epoch: int, order: OrderRecord, end: End) -> End:
         pools = lifecycle.late_pools(order, end)

@@ -6,9 +6,10 @@ it on. Each step is idempotent, so a crash anywhere leaves nothing that the next
 
 import logging
 
-from streams.core.books import Action, Movement, PromotionRecord, PromotionState
+from streams.core.books import PromotionRecord, PromotionState
 from streams.core.names import MAX_UNITS, is_promotion_id
-from streams.core.stock import MAIN, Promotion, promo_pool
+from streams.core.stock import Promotion
+from streams.core.transfers import opening, sweep
 from streams.errors import Fenced, Refused, UnknownThing
 from streams.instants import to_datetime
 from streams.parts import Parts
@@ -103,7 +104,7 @@ async def _open(parts: Parts, promotion: Promotion) -> list[tuple[str, int]]:
     if short:
         await parts.ledger.save_promotion(PromotionRecord(promotion, PromotionState.FAILED), epoch=epoch)
         return short
-    movements = _transfers(parts, promotion, Action.OPEN, promotion.quota, into_promotion=True)
+    movements = opening(promotion, to_datetime(parts.clock.now_ms()))
     await parts.ledger.save_promotion(PromotionRecord(promotion, PromotionState.OPEN), movements, epoch=epoch)
     return []
 
@@ -111,28 +112,9 @@ async def _open(parts: Parts, promotion: Promotion) -> list[tuple[str, int]]:
 async def _close(parts: Parts, promotion: Promotion) -> list[tuple[str, int]]:
     epoch = await _epoch(parts)
     swept = await parts.stock.close_promotion(epoch, promotion.promotion_id)
-    movements = _transfers(parts, promotion, Action.SWEEP, swept, into_promotion=False)
+    movements = sweep(promotion, swept, to_datetime(parts.clock.now_ms()))
     await parts.ledger.save_promotion(PromotionRecord(promotion, PromotionState.CLOSED), movements, epoch=epoch)
     return swept
-
-
-def _transfers(
-    parts: Parts,
-    promotion: Promotion,
-    action: Action,
-    quantities: "tuple[tuple[str, int], ...] | list[tuple[str, int]]",
-    *,
-    into_promotion: bool,
-) -> list[Movement]:
-    pool = promo_pool(promotion.promotion_id)
-    source, target = (MAIN, pool) if into_promotion else (pool, MAIN)
-    at = to_datetime(parts.clock.now_ms())
-    return [
-        Movement(pool, action, sku, where, sign * qty, 0, 0, at)
-        for sku, qty in quantities
-        if qty
-        for where, sign in ((source, -1), (target, +1))
-    ]
 
 
 async def _find(parts: Parts, promotion_id: str) -> PromotionRecord | None:

@@ -14,12 +14,18 @@ from time import monotonic
 import msgspec
 
 from streams.clock import Clock
-from streams.core.memory import Page
-from streams.core.stock import Pool
+from streams.core.books import PromotionRecord, PromotionState
+from streams.core.memory import KeptHold, Page
+from streams.core.stock import End, Pool, promo_pool
+from streams.core.transfers import opening, sweep
 from streams.errors import Fenced
+from streams.instants import to_datetime
 from streams.stores.ledger import Ledger, Snapshot
 from streams.stores.stock import Stock
 from streams.stores.stock_checks import fenced
+
+CLOCKS_APART_MS = 1_000
+"""How far the clock of the keeper that expired a hold may have been ahead of the rebuilder's."""
 
 PAUSE_FIRST_S, PAUSE_LONGEST_S = 0.1, 2.0
 """Between looks at a rebuild that another process is at."""
@@ -93,15 +99,36 @@ async def _rebuild(
     installation = await ledger.installation()
     assert installation is not None, "an epoch was issued"
     await stock.begin_rebuild(epoch, installation, take_over=take_over)
-    since_ms = clock.now_ms() - int(retention_s * 1000)
+    await _book_promotions(ledger, clock, epoch)
+    now_ms = clock.now_ms()
     counts: dict[str, int] = {}
     async with ledger.snapshot() as books:
-        async for page in _pages(books, since_ms):
+        async for page in _pages(books, now_ms, now_ms - int(retention_s * 1000)):
             await stock.refill(epoch, page)
             for name in page.__struct_fields__:
                 counts[name] = counts.get(name, 0) + len(getattr(page, name))
-    await stock.install_epoch(epoch)
+    await stock.install_epoch(epoch, refilled=True)
     return Rebuilt(epoch, reason, round(monotonic() - began, 3), counts)
+
+
+async def _book_promotions(ledger: Ledger, clock: Clock, epoch: int) -> None:
+    """Book what the old stock had done with promotions and orders have gone by already, though nobody had booked it.
+
+    One that was opened and drawn from: else its units would be in main, to be sold there too. One that was to close:
+    what was swept may have been sold from main, and must not be in its pool again.
+    """
+    at = to_datetime(clock.now_ms())
+    half_way = (PromotionState.OPENING, PromotionState.FAILED, PromotionState.CLOSING)
+    for promotion, state in await ledger.promotions(*half_way):
+        pool = promo_pool(promotion.promotion_id)
+        skus = [sku for sku, _ in promotion.quota]
+        free = {balance.sku: balance.free async for balance in ledger.balances(skus) if balance.pool == pool}
+        if state is PromotionState.CLOSING:
+            swept = sweep(promotion, [(sku, free.get(sku, 0)) for sku in skus], at)
+            await ledger.save_promotion(PromotionRecord(promotion, PromotionState.CLOSED), swept, epoch=epoch)
+        elif free:
+            opened = PromotionRecord(promotion, PromotionState.OPEN)
+            await ledger.save_promotion(opened, opening(promotion, at), epoch=epoch)
 
 
 async def _check_ours(ledger: Ledger, stock: Stock) -> None:
@@ -121,7 +148,7 @@ async def _check_ours(ledger: Ledger, stock: Stock) -> None:
         )
 
 
-async def _pages(books: Snapshot, since_ms: int) -> AsyncIterator[Page]:
+async def _pages(books: Snapshot, now_ms: int, since_ms: int) -> AsyncIterator[Page]:
     """All that the stock must remember, in the order in which it takes it."""
     for promotion in await books.promotions():
         yield Page(promotions=(promotion,))
@@ -130,10 +157,17 @@ async def _pages(books: Snapshot, since_ms: int) -> AsyncIterator[Page]:
     async for bought in books.bought():
         yield Page(bought=bought)
     async for holds in books.holds():
-        yield Page(holds=holds)
+        yield Page(holds=[_expired_if_due(hold, now_ms) for hold in holds])
     async for decisions in books.decisions(since_ms):
         yield Page(decisions=decisions)
     async for ends in books.ends(since_ms):
         yield Page(ends=ends)
     async for refs in books.refs():
         yield Page(refs=refs)
+
+
+def _expired_if_due(hold: KeptHold, now_ms: int) -> KeptHold:
+    """The old stock may have expired it and sold its units again: alive, a payment would sell them twice."""
+    if hold.ended is None and hold.due_ms < now_ms + CLOCKS_APART_MS:
+        return hold._replace(ended=End.EXPIRED)
+    return hold

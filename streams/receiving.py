@@ -9,6 +9,7 @@ from streams.core.stock import MAIN
 from streams.errors import Fenced, Refused
 from streams.instants import to_datetime
 from streams.parts import Parts
+from streams.stores.ledger_rules import past
 
 SLICE = 1_000
 """SKUs booked and shelved at a time."""
@@ -48,4 +49,8 @@ async def _receive_slice(parts: Parts, epoch: int, ref: str, items: Sequence[tup
         [Movement(ref, Action.RECEIVE, sku, MAIN, qty, 0, 0, at) for sku, qty in items]
     )
     # A stock that was rebuilt in between has them from the ledger.
-    return await parts.stock.receive(epoch, ref, items) or new
+    shelved = await parts.stock.receive(epoch, ref, items)
+    newest = await parts.ledger.epoch()
+    if newest != epoch:  # put on the shelf of a stock that is past, and lives on, cut off; the new one may not have it
+        raise past(epoch, newest)
+    return shelved or new

@@ -86,7 +86,8 @@ class FakeLedger(Ledger):
         try:
             yield mine
         finally:
-            self._rebuilding = not mine
+            if mine:
+                self._rebuilding = False
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[FakeSnapshot]:

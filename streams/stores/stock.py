@@ -50,8 +50,11 @@ class Stock(Protocol):
         """
         ...
 
-    async def install_epoch(self, epoch: int) -> None:
-        """Give its epoch to a stock that was refilled under it, or that is EMPTY; raises `Fenced` for any other."""
+    async def install_epoch(self, epoch: int, *, refilled: bool = False) -> None:
+        """Give its epoch to a stock that was refilled under it, or that is EMPTY; raises `Fenced` for any other.
+
+        With `refilled` not to an empty one either: it may have lost since what it was refilled with.
+        """
         ...
 
     async def reserve(

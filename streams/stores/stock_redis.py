@@ -111,9 +111,9 @@ class RedisStock(Stock):
         """See `Stock`."""
         await self._script("refill", epoch, encode_page(page))
 
-    async def install_epoch(self, epoch: int) -> None:
+    async def install_epoch(self, epoch: int, *, refilled: bool = False) -> None:
         """See `Stock`."""
-        await self._script("install_epoch", epoch)
+        await self._script("install_epoch", epoch, int(refilled))
 
     async def reserve(
         self, epoch: int, batch: Sequence[Reservation], *, now_ms: int, held_until_ms: int

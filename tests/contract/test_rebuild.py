@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from rebuild_world import NOW_MS, RETENTION_S, TTL_S, Kind, Shop, begin, known
 
 from streams.clock import ManualClock
+from streams.core.books import PromotionRecord, PromotionState
 from streams.core.decode import Undecodable
 from streams.core.intent import intent
-from streams.core.stock import Reservation
+from streams.core.stock import End, Promotion, Reservation
 from streams.errors import Fenced, StockUnavailable
 from streams.messages import ReportType
 from streams.rebuild import ensure_stock, rebuild_stock
@@ -215,6 +216,72 @@ async def test_an_expiry_that_nobody_booked_comes_again(kind: Kind) -> None:
         done = await rebuild_stock(ledger, new, shop.clock, retention_s=RETENTION_S, reason="test")
         assert await new.held([shop.order_ids[0].bytes]) == {shop.order_ids[0].bytes}
         assert await new.expire_due(done.epoch, now_ms=shop.clock.now_ms(), limit=9) == [expired]
+    finally:
+        await old.close()
+        await new.close()
+
+
+async def test_a_promotion_that_was_sold_from_before_it_was_booked(kind: Kind) -> None:
+    """Opened in the stock, drawn from, and the stock lost before the opening was booked: the rebuild books it.
+
+    One that nobody has drawn from is as if it had not been opened.
+    """
+    ledger = await kind.ledger()
+    old, new = kind.make(), kind.make()
+    try:
+        shop = await begin(old, ledger)
+        now_ms = shop.clock.now_ms()
+        terms = [Promotion(name, now_ms, now_ms + 60_000, 0, (("A", 3),)) for name in ("drawn", "idle")]
+        for one in terms:
+            await ledger.save_promotion(PromotionRecord(one, PromotionState.OPENING))
+            assert await old.open_promotion(1, one) == []
+        await shop.submit(shop.submission("a", ("A", 2), promotion="drawn"))
+        done = await rebuild_stock(ledger, new, shop.clock, retention_s=RETENTION_S, reason="test")
+        pools = {p.pool: p[2:] async for p in new.pools(["A"])}
+        assert pools == {"main": (4, 0, 0), "promo:p": (5, 0, 0), "promo:drawn": (1, 2, 0)}
+        assert await new.promotion("idle") is None
+        assert await new.open_promotion(done.epoch, terms[0]) == []
+        assert {p.pool: p.free async for p in new.pools(["A"])}["promo:drawn"] == 1
+        assert [r.promotion.promotion_id for r in await ledger.promotions(PromotionState.OPENING)] == ["idle"]
+    finally:
+        await old.close()
+        await new.close()
+
+
+async def test_what_a_closing_promotion_had_swept_stays_in_main(kind: Kind) -> None:
+    """Closed in the stock, its units sold from main, the stock lost before that was booked: the rebuild books it."""
+    ledger = await kind.ledger()
+    old, new = kind.make(), kind.make()
+    try:
+        shop = await begin(old, ledger)
+        (record,) = await ledger.promotions(PromotionState.OPEN)
+        await ledger.save_promotion(record._replace(state=PromotionState.CLOSING))
+        assert sorted(await old.close_promotion(1, "p")) == [("A", 5), ("B", 4)]
+        await shop.submit(shop.submission("a", ("A", 12)))
+        done = await rebuild_stock(ledger, new, shop.clock, retention_s=RETENTION_S, reason="test")
+        assert {p.pool: p[2:] async for p in new.pools(["A"])} == {"main": (0, 12, 0), "promo:p": (0, 0, 0)}
+        assert sorted(await new.close_promotion(done.epoch, "p")) == [("A", 5), ("B", 4)]
+        assert [r.promotion.promotion_id for r in await ledger.promotions(PromotionState.CLOSED)] == ["p"]
+    finally:
+        await old.close()
+        await new.close()
+
+
+async def test_units_of_an_expired_hold_are_not_sold_twice(kind: Kind) -> None:
+    """Expired in the stock, unbooked, its units sold again, and the stock lost: a payment finds the hold ended."""
+    ledger = await kind.ledger()
+    old, new = kind.make(), kind.make()
+    try:
+        shop = await begin(old, ledger)
+        (first,) = await shop.submit(shop.submission("first", ("A", 7)))
+        shop.clock.advance(TTL_S)
+        assert len(await old.expire_due(1, now_ms=shop.clock.now_ms(), limit=9)) == 1
+        await shop.submit(shop.submission("second", ("A", 7)))
+        shop.clock.advance(-0.5)  # the rebuilder's clock is behind the keeper's
+        done = await rebuild_stock(ledger, new, shop.clock, retention_s=RETENTION_S, reason="test")
+        assert {p.pool: p[2:] async for p in new.pools(["A"])}["main"] == (0, 7, 0)
+        assert await new.confirm(done.epoch, [first.bytes]) == [End.EXPIRED]
+        assert await new.retake(done.epoch, first.bytes, ["main"], [("A", 7)]) is End.LATE_REFUSED
     finally:
         await old.close()
         await new.close()

@@ -59,6 +59,16 @@ async def rebuilt(stock: Stock, *pages: Page, epoch: int = LATER) -> Stock:
     return stock
 
 
+async def test_what_was_lost_again_gets_no_epoch(bare: Stock) -> None:
+    """Refilled, then emptied once more before the epoch came: an empty stock is not taken for the rebuilt one."""
+    with pytest.raises(Fenced, match="not being rebuilt under epoch 8 any more"):
+        await bare.install_epoch(LATER, refilled=True)
+    assert (await bare.carried()).epoch is None
+    await rebuilt(bare)
+    await bare.install_epoch(LATER, refilled=True)
+    assert (await bare.carried()).epoch == LATER
+
+
 @pytest.mark.parametrize("name", CALLS)
 async def test_a_restarted_stock_refuses_everything(stock: Stock, restart: Restart, name: str) -> None:
     """Under its own epoch, with all its data: it may be of an older time, so a call changes nothing."""

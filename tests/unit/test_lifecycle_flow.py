@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import copy
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -41,6 +42,7 @@ from streams.intake.reserve import reserve
 from streams.lifecycle import Lifecycle
 from streams.messages import Change, ReportType
 from streams.promotions import advance_promotions, close_promotion, open_promotion
+from streams.rebuild import rebuild_stock
 from streams.topics import REPORTED, REPORTED_DLQ
 
 PAID, CANCELLED = ReportType.PAYMENT_SUCCEEDED, ReportType.ORDER_CANCELLED
@@ -362,6 +364,39 @@ async def test_a_hold_that_the_stock_has_lost_is_buried_not_guessed() -> None:
     assert sorted(letters(made)) == [(0, "hold_lost"), (1, "hold_lost"), (3, "hold_lost")]
     assert (state(made, lost), state(made, kept)) == (State.HELD, State.CONFIRMED)
     assert one.done.is_set()
+
+
+async def test_what_a_past_stock_does_not_know_is_not_lost() -> None:
+    """Rebuilt elsewhere, while the old stock lives on, cut off, and a worker still asks it: no hold is lost there."""
+    made = await world()
+    old = copy.deepcopy(made.stock)
+    await rebuild_stock(made.ledger, made.stock, made.clock, retention_s=RETENTION_S, reason="failover")
+    (held,) = await accepted(made, submission("s-1"))
+    worker = Lifecycle(replace(made.parts(), stock=old))
+    worker._guard._epoch = 1  # it has made no call since
+    taking = asyncio.create_task(worker.take(one := chunk(report(held, "e-1"))))
+    await asyncio.sleep(0.01)
+    assert not letters(made)
+    assert not one.done.is_set()
+    assert state(made, held) is State.HELD
+    taking.cancel()
+
+
+async def test_a_keeper_with_nothing_to_do_learns_of_a_new_epoch() -> None:
+    """Its stock is past and has no hold that is due; the one that was rebuilt has: it asks that, once it is back."""
+    made = await world()
+    old, new = copy.deepcopy(made.stock), made.stock
+    await rebuild_stock(made.ledger, new, made.clock, retention_s=RETENTION_S, reason="failover")
+    (held,) = await accepted(made, submission("s-1"))
+    made.clock.advance(TTL_S)
+    keeper = Lifecycle(replace(made.parts(), stock=old))
+    keeper._guard._epoch = 1
+    looking = asyncio.create_task(keeper.expire_due())
+    await asyncio.sleep(0.01)
+    assert not looking.done()
+    keeper._parts = made.parts()
+    assert await looking == 1
+    assert state(made, held) is State.EXPIRED
 
 
 async def test_a_hold_on_its_way_to_the_ledger_is_not_lost_sight_of() -> None:

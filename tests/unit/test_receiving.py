@@ -1,13 +1,16 @@
 """Goods in: booked, then on the shelf, repeatable by reference."""
 
-from typing import Literal
+from dataclasses import replace
+from typing import Any, Literal
 
 import pytest
 from builders import Crash, Trouble, World, at_call, world
 
 from streams import receiving
 from streams.errors import Fenced, Refused
+from streams.rebuild import rebuild_stock
 from streams.receiving import receive
+from streams.stores.stock_fake import FakeStock
 
 ITEMS = [("TEA", 3), ("CUP", 2), ("TEA", 1), ("NEW", 0)]
 FULL = {("TEA", "main"): (4, 0, 0), ("CUP", "main"): (2, 0, 0)}
@@ -35,7 +38,26 @@ async def test_the_ledger_is_written_before_the_shelf() -> None:
     """Nothing can be sold that is not in the books."""
     made, trouble = await world({}), Trouble()
     await receive(made.parts(trouble), "r-1", ITEMS)
-    assert trouble.calls == ["ledger.epoch", "ledger.record_movements", "stock.receive"]
+    assert trouble.calls == ["ledger.epoch", "ledger.record_movements", "stock.receive", "ledger.epoch"]
+
+
+async def test_goods_put_on_the_shelf_of_a_past_stock_are_not_taken_for_received() -> None:
+    """The stock was rebuilt elsewhere meanwhile, the old one lives on and takes them: told, and a repeat mends it."""
+    made = await world({})
+    old, ledger = made.stock, made.ledger
+    record = ledger.record_movements
+
+    async def rebuilt_before(movements: Any) -> bool:
+        made.stock = FakeStock()
+        await rebuild_stock(ledger, made.stock, made.clock, retention_s=60, reason="failover")
+        return await record(movements)
+
+    ledger.record_movements = rebuilt_before  # type: ignore[method-assign]
+    with pytest.raises(Fenced, match="epoch 2, the stock acted under 1"):
+        await receive(replace(made.parts(), stock=old), "r-1", ITEMS)
+    ledger.record_movements = record  # type: ignore[method-assign]
+    await receive(made.parts(), "r-1", ITEMS)
+    assert await made.books() == FULL
 
 
 async def test_nothing_to_receive_is_no_call() -> None:
@@ -61,7 +83,7 @@ async def test_without_an_epoch_nothing_is_received() -> None:
     assert made.ledger.movements == {}
 
 
-POINTS = range(1, 9)
+POINTS = range(1, 12)
 MANY = [(f"S{n:04}", 1 + n % 3) for n in range(2 * receiving.SLICE + 5)]
 
 

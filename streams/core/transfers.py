@@ -1,0 +1,29 @@
+"""What a promotion's opening and closing move between its pool and main. Pure."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from streams.core.books import Action, Movement
+from streams.core.stock import MAIN, Promotion, promo_pool
+
+
+def opening(promotion: Promotion, at: datetime) -> list[Movement]:
+    """The quota, from main into the promotion's pool."""
+    return _transfers(promotion, Action.OPEN, promotion.quota, MAIN, promo_pool(promotion.promotion_id), at)
+
+
+def sweep(promotion: Promotion, swept: Iterable[tuple[str, int]], at: datetime) -> list[Movement]:
+    """What was left free, back to main."""
+    return _transfers(promotion, Action.SWEEP, swept, promo_pool(promotion.promotion_id), MAIN, at)
+
+
+def _transfers(
+    promotion: Promotion, action: Action, quantities: Iterable[tuple[str, int]], source: str, target: str, at: datetime
+) -> list[Movement]:
+    ref = promo_pool(promotion.promotion_id)
+    return [
+        Movement(ref, action, sku, where, sign * qty, 0, 0, at)
+        for sku, qty in quantities
+        if qty
+        for where, sign in ((source, -1), (target, +1))
+    ]
