@@ -129,7 +129,8 @@ async def dead_letters(parts: Parts, places: Sequence[Place]) -> dict[Place, Gra
         async for _, records in reader.until_end():
             for record in records:
                 letter = read_letter(record)
-                assert letter is not None
+                if letter is None:  # the note of a replay, of another test
+                    continue
                 place = (letter.partition, letter.offset)
                 if place in wanted:
                     assert place not in found, "buried twice"
