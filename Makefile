@@ -1,6 +1,6 @@
 # Everything a newcomer needs: Python 3.11 or newer with pip, and make. `make demo` and `make test` set up the rest.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kafka check unit setup clean
+.PHONY: help demo test test-all test-kafka check unit setup clean
 
 PYTHON ?= python3
 TOOLS := .tools
@@ -15,7 +15,10 @@ help: ## Tell what there is
 demo: $(READY) ## A surge of real orders, from an empty machine to balanced books
 	$(RUN)/floodway demo
 
-test: $(READY) ## All tests, on the real embedded stack
+test: $(READY) ## The tests, on the real embedded stack
+	$(RUN)/python -m pytest -m "not slow"
+
+test-all: $(READY) ## And those that take long: more drills, benches, peers
 	$(RUN)/python -m pytest
 
 test-kafka: $(READY) ## The tests that need a broker, on Apache Kafka (Java 17 and Maven)

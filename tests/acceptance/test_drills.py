@@ -31,7 +31,14 @@ def run(directory: Path, *argv: str) -> tuple[int, dict[str, Any], str]:
     return done.returncode, json.loads(done.stdout), done.stderr
 
 
-@pytest.mark.parametrize("name", ["worker-kill", "network-cut-redis", "scale-up-down"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "worker-kill",
+        pytest.param("network-cut-redis", marks=pytest.mark.slow),
+        pytest.param("scale-up-down", marks=pytest.mark.slow),
+    ],
+)
 def test_a_drill_passes_and_tells_what_it_did(name: str, tmp_path: Path) -> None:
     """The fault was there, every order was answered, the books balance, and nothing is left behind."""
     code, said, err = run(tmp_path, name, "--seed", "7")
@@ -88,6 +95,7 @@ class NeverHealed(Network):
         """Nothing."""
 
 
+@pytest.mark.slow
 def test_a_drill_that_does_not_recover_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Orders that wait for ever are answers missing, and submissions not committed."""
     for name, seconds in {"STALLED_S": 5.0, "COMMITTED_WITHIN_S": 1.0, "SETTLED_WITHIN_S": 1.0}.items():

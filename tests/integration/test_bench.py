@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from loadtest.bench.parts_run import NAMES, records_of
 from loadtest.bench.peers_run import SHARES, orders_of
 
@@ -37,6 +39,7 @@ def test_every_part_does_its_work() -> None:
     assert len(ratios) == 5
 
 
+@pytest.mark.slow
 def test_every_peer_does_the_job() -> None:
     """Each contender decides all its orders, accepts no more than there is stock for, and is compared with ours."""
     report = bench("peers", "--orders", "2000", "--rounds", "1", "--actors", "8")

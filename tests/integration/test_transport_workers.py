@@ -58,7 +58,7 @@ class Worker:
         return self.process.returncode
 
 
-@pytest.mark.parametrize(("mode", "code"), [("hang", 1), ("block", EXIT_CODE)])
+@pytest.mark.parametrize(("mode", "code"), [("hang", 1), pytest.param("block", EXIT_CODE, marks=pytest.mark.slow)])
 async def test_a_worker_that_stands_still_ends_and_the_chunk_comes_again(
     bootstrap: str, tmp_path: Path, mode: str, code: int
 ) -> None:
