@@ -1,6 +1,6 @@
 # Everything a newcomer needs: Python 3.11 or newer with pip, and make. `make demo` and `make test` set up the rest.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-kafka check unit setup clean
+.PHONY: help demo test test-all test-kafka test-all-kafka check unit setup clean
 
 PYTHON ?= python3
 TOOLS := .tools
@@ -22,6 +22,9 @@ test-all: $(READY) ## And those that take long: more drills, benches, peers
 	$(RUN)/python -m pytest
 
 test-kafka: $(READY) ## The tests that need a broker, on Apache Kafka (Java 17 and Maven)
+	$(RUN)/python -m pytest --broker kafka -k kafka -m "not slow" tests/integration
+
+test-all-kafka: $(READY) ## And the whole pipeline on it, three nodes too
 	$(RUN)/python -m pytest --broker kafka -k kafka tests/integration tests/acceptance
 
 unit: $(READY) ## Only the tests that need no servers

@@ -391,6 +391,7 @@ def resident_bytes(which: str) -> int:
     return int(found) * 1024
 
 
+@pytest.mark.slow
 async def test_many_orders_stream_through(
     real: Kind, admin: "asyncpg.Connection[asyncpg.Record]", capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,6 +21,7 @@ def bench(*arguments: str) -> dict[str, object]:
     return found
 
 
+@pytest.mark.slow
 def test_every_part_does_its_work() -> None:
     """Each part handles all its records, uses CPU for it, and the parts of the whole are compared with it."""
     report = bench("parts", "--orders", str(ORDERS), "--rounds", "1")

@@ -61,6 +61,7 @@ def test_topics_survive_a_restart(broker: Broker, tmp_path: Path) -> None:
         assert asyncio.run(values(load(third.addresses.environment()))) == []
 
 
+@pytest.mark.slow
 def test_three_nodes_lose_one_and_nothing_else(broker: Broker, tmp_path: Path) -> None:
     """With one node killed records are acknowledged; with two nothing is; what was acknowledged is there in the end."""
     with Stack.start(tmp_path, broker=broker, nodes=3) as stack:
