@@ -1,6 +1,7 @@
 """What a drill is: a surge, a fault that is put in at a seeded moment and taken out again, and what must hold then."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,21 +42,21 @@ class Scene:
         self.said.append(words)
 
 
-class Fault:
+class Fault(ABC):
     """Puts one fault in and takes it out. Made anew for each run, so it may remember what it did."""
 
-    def prepare(self, stack: Stack, data_dir: Path) -> None:
+    def prepare(self, stack: Stack, data_dir: Path) -> None:  # noqa: B027 - most faults need nothing
         """Arrange what the fault needs. The servers run, and nobody is connected to them yet."""
 
     def argv(self, data_dir: Path) -> Callable[[str, int], Sequence[str]]:
         """What the supervisor starts as a worker, by role and number."""
         return worker_argv
 
+    @abstractmethod
     async def inject(self, scene: Scene, choose: Random) -> None:
         """Put it in; what is left open is chosen by `choose`."""
-        raise NotImplementedError
 
-    async def heal(self, scene: Scene) -> None:
+    async def heal(self, scene: Scene) -> None:  # noqa: B027 - some heal by themselves
         """Take it out; a fault that heals by itself does nothing here."""
 
 

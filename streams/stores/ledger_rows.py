@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
-import msgspec
 
 from streams.core.books import (
     Movement,
@@ -33,18 +32,12 @@ MOVEMENTS = ("order_id", "action", "sku", "pool", "free", "held", "sold", "at")
 _PG_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
-_encode_json = msgspec.json.Encoder().encode
 
 
-def micros(moment: datetime) -> int:
-    """An aware datetime as Postgres keeps it: microseconds since 2000 UTC, exact."""
+def encode_timestamp(moment: datetime) -> tuple[int]:
+    """What asyncpg writes for a timestamptz: microseconds since 2000 UTC, exact."""
     past = moment - _PG_EPOCH
-    return (past.days * 86_400 + past.seconds) * 1_000_000 + past.microseconds
-
-
-def encode_timestamp(value: datetime | int) -> tuple[int]:
-    """What asyncpg writes for a timestamptz; integers are microseconds since 2000 already."""
-    return (value if value.__class__ is int else micros(value),)  # type: ignore[arg-type]
+    return ((past.days * 86_400 + past.seconds) * 1_000_000 + past.microseconds,)
 
 
 def decode_timestamp(value: tuple[int]) -> datetime:
