@@ -26,19 +26,26 @@ def test_a_replay_has_the_headers_of_the_original(headers: list[tuple[str, bytes
     assert original_headers(FakeRecord(0, b"v")) == ()
 
 
-@given(st.lists(st.tuples(st.integers(1, 400), st.integers(0, 400)).map(lambda c: (max(c), min(c))), max_size=60))
-def test_the_cap_looks_at_the_last_records_only(chunks: list[tuple[int, int]]) -> None:
-    """It stops when, and only when, a full window has too many: compared with counting every record."""
-    cap, seen = DeadLetterCap(0.9), list[bool]()
-    for records, dead in chunks:
-        seen += [True] * dead + [False] * (records - dead)
-        try:
-            cap.count(records, dead)
-        except TooManyDeadLetters:
-            assert sum(seen[-CAP_WINDOW_RECORDS - 400 :]) >= 0.9 * CAP_WINDOW_RECORDS - 400
+CHUNKS = st.lists(
+    st.tuples(st.integers(1, 400), st.floats(0, 1)).map(lambda c: (c[0], round(c[0] * c[1]))), max_size=60
+)
+
+
+@given(CHUNKS | CHUNKS.map(lambda chunks: [(records, records) for records, _ in chunks]))
+def test_the_cap_stops_when_the_last_full_window_is_nearly_all_bad(chunks: list[tuple[int, int]]) -> None:
+    """And only then. The window is the fewest of the last chunks that make a thousand records."""
+    cap = DeadLetterCap(0.9)
+    for count in range(1, len(chunks) + 1):
+        records = dead = 0
+        for size, bad in reversed(chunks[:count]):
+            records, dead = records + size, dead + bad
+            if records >= CAP_WINDOW_RECORDS:
+                break
+        if records >= CAP_WINDOW_RECORDS and dead > 0.9 * records:
+            with pytest.raises(TooManyDeadLetters):
+                cap.count(*chunks[count - 1])
             return
-        if len(seen) >= CAP_WINDOW_RECORDS + 400:
-            assert not all(seen[-CAP_WINDOW_RECORDS - 400 :])
+        cap.count(*chunks[count - 1])
 
 
 def test_a_few_bad_messages_stop_nobody() -> None:
