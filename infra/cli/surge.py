@@ -83,7 +83,7 @@ def surge(
     hot_sku
         So large a share (0 to 1) of the orders of `one-line` or `baskets` asks for one and the same SKU.
     workers
-        Intake processes.
+        Intake processes; the embedded broker gets two partitions for each.
     seed
         Of the mix; the same seed makes the same surge.
     json
