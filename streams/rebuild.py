@@ -10,14 +10,15 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from time import monotonic
+from typing import NamedTuple
 
 import msgspec
 
 from streams.clock import Clock
-from streams.core.books import PromotionRecord, PromotionState
+from streams.core.books import Balance, PromotionRecord, PromotionState
 from streams.core.memory import KeptHold, Page
-from streams.core.stock import End, Pool, promo_pool
-from streams.core.transfers import opening, sweep
+from streams.core.stock import MAIN, End, Pool, Promotion, promo_pool
+from streams.core.transfers import left_behind, opening, sweep
 from streams.errors import Fenced
 from streams.instants import to_datetime
 from streams.stores.ledger import Ledger, Snapshot
@@ -31,6 +32,13 @@ PAUSE_FIRST_S, PAUSE_LONGEST_S = 0.1, 2.0
 """Between looks at a rebuild that another process is at."""
 
 logger = logging.getLogger(__name__)
+
+
+class _Sweep(NamedTuple):
+    """A promotion that is closed, and by SKU what is to go to main of what the books have free of it."""
+
+    promotion: Promotion
+    units: list[tuple[str, int]]
 
 
 class Rebuilt(msgspec.Struct, frozen=True):
@@ -102,11 +110,16 @@ async def _rebuild(
     await _book_promotions(ledger, clock, epoch)
     now_ms = clock.now_ms()
     counts: dict[str, int] = {}
+    sweeps: dict[str, _Sweep] = {}
     async with ledger.snapshot() as books:
-        async for page in _pages(books, now_ms, now_ms - int(retention_s * 1000)):
+        async for page in _pages(books, now_ms, now_ms - int(retention_s * 1000), sweeps):
             await stock.refill(epoch, page)
             for name in page.__struct_fields__:
                 counts[name] = counts.get(name, 0) + len(getattr(page, name))
+    for promotion, units in sweeps.values():
+        if units:
+            swept = left_behind(promotion, units, epoch, to_datetime(now_ms))
+            await ledger.save_promotion(PromotionRecord(promotion, PromotionState.CLOSED), swept, epoch=epoch)
     await stock.install_epoch(epoch, refilled=True)
     return Rebuilt(epoch, reason, round(monotonic() - began, 3), counts)
 
@@ -148,12 +161,14 @@ async def _check_ours(ledger: Ledger, stock: Stock) -> None:
         )
 
 
-async def _pages(books: Snapshot, now_ms: int, since_ms: int) -> AsyncIterator[Page]:
-    """All that the stock must remember, in the order in which it takes it."""
-    for promotion in await books.promotions():
-        yield Page(promotions=(promotion,))
-    async for balances in books.balances():
-        yield Page(pools=[Pool(*balance) for balance in balances])
+async def _pages(books: Snapshot, now_ms: int, since_ms: int, sweeps: dict[str, _Sweep]) -> AsyncIterator[Page]:
+    """All that the stock must remember, in the order in which it takes it. `sweeps` is filled in by pool."""
+    for kept in await books.promotions():
+        if kept.swept is not None:
+            sweeps[promo_pool(kept.promotion.promotion_id)] = _Sweep(kept.promotion, [])
+        yield Page(promotions=(kept,))
+    async for pools in _swept(books.balances(), sweeps):
+        yield Page(pools=pools)
     async for bought in books.bought():
         yield Page(bought=bought)
     async for holds in books.holds():
@@ -164,6 +179,34 @@ async def _pages(books: Snapshot, now_ms: int, since_ms: int) -> AsyncIterator[P
         yield Page(ends=ends)
     async for refs in books.refs():
         yield Page(refs=refs)
+
+
+async def _swept(balances: AsyncIterator[list[Balance]], sweeps: dict[str, _Sweep]) -> AsyncIterator[list[Pool]]:
+    """The pools, with all that is free of closed promotions in main; it is noted in `sweeps`.
+
+    The old stock swept what was free there. What it had taken or given back before that, and nobody had booked, is
+    missing from or left over in the books, and comes anew where the promotion has closed: given back once more, units
+    go to main, which had them by the sweep already. So main gives them up first, though it may come to owe some.
+    """
+    main: Pool | None = None  # of the SKU at hand, whose other pools follow
+    async for page in balances:
+        pools = []
+        for balance in page:
+            pool = Pool(*balance)
+            if pool.pool == MAIN:
+                pools += [main] if main is not None else []
+                main = pool
+            elif pool.free and pool.pool in sweeps:
+                assert main is not None, f"{pool} came from no main"
+                assert main.sku == pool.sku, f"{pool} came from no main"
+                sweeps[pool.pool].units.append((pool.sku, pool.free))
+                main = main._replace(free=main.free + pool.free)
+                pools.append(pool._replace(free=0))
+            else:
+                pools.append(pool)
+        yield pools
+    if main is not None:
+        yield [main]
 
 
 def _expired_if_due(hold: KeptHold, now_ms: int) -> KeptHold:

@@ -17,10 +17,21 @@ def sweep(promotion: Promotion, swept: Iterable[tuple[str, int]], at: datetime) 
     return _transfers(promotion, Action.SWEEP, swept, promo_pool(promotion.promotion_id), MAIN, at)
 
 
+def left_behind(promotion: Promotion, units: Iterable[tuple[str, int]], epoch: int, at: datetime) -> list[Movement]:
+    """What the books still have free of a closed promotion when a stock is rebuilt under `epoch`; may be below zero."""
+    pool = promo_pool(promotion.promotion_id)
+    return _moves(f"{pool}|{epoch}", Action.SWEEP, units, pool, MAIN, at)
+
+
 def _transfers(
     promotion: Promotion, action: Action, quantities: Iterable[tuple[str, int]], source: str, target: str, at: datetime
 ) -> list[Movement]:
-    ref = promo_pool(promotion.promotion_id)
+    return _moves(promo_pool(promotion.promotion_id), action, quantities, source, target, at)
+
+
+def _moves(
+    ref: str, action: Action, quantities: Iterable[tuple[str, int]], source: str, target: str, at: datetime
+) -> list[Movement]:
     return [
         Movement(ref, action, sku, where, sign * qty, 0, 0, at)
         for sku, qty in quantities

@@ -45,7 +45,7 @@ class Snapshot(Protocol):
         ...
 
     def balances(self) -> AsyncIterator[list[Balance]]:
-        """Every balance."""
+        """Every balance, by SKU, that of its main first."""
         ...
 
     def bought(self) -> AsyncIterator[list[KeptUnits]]:

@@ -63,7 +63,8 @@ class FakeSnapshot(Snapshot):
         sums: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
         for m in self._movements.values():
             sums[m.sku, m.pool].update(free=m.free, held=m.held, sold=m.sold)
-        async for page in _pages([Balance(*place, u["free"], u["held"], u["sold"]) for place, u in sums.items()]):
+        found = [Balance(*place, u["free"], u["held"], u["sold"]) for place, u in sorted(sums.items())]
+        async for page in _pages(found):
             yield page
 
     async def bought(self) -> AsyncIterator[list[KeptUnits]]:

@@ -245,7 +245,7 @@ class FakeStock(Stock):
             return False
         for sku, units in changes.items():
             free = self._free.get((sku, MAIN), 0)
-            if not 0 <= free + units <= stock_checks.MAX_UNITS:
+            if free + units < 0 > units or free + units > stock_checks.MAX_UNITS:
                 raise stock_checks.less_than_nothing(sku, free, units)
         _add(self._free, {(sku, MAIN): units for sku, units in changes.items()}, 1)
         self._received.add(ref)
@@ -298,8 +298,9 @@ class FakeStock(Stock):
             pool = promo_pool(promotion_id)
             free = [(sku, self._free[sku, pool]) for sku, _ in self._promotions[promotion_id].quota]
             swept = [(sku, units) for sku, units in free if units]
-            _add(self._free, _places(pool, swept), -1)
-            _add(self._free, _places(MAIN, swept), 1)
+            for sku, units in swept:  # what a rebuilt stock owes is main's to give
+                self._free[sku, pool] -= units
+                self._free[sku, MAIN] += units
             self._swept[promotion_id] = swept
             self._bought = {owner: units for owner, units in self._bought.items() if owner[0] != promotion_id}
         return list(self._swept[promotion_id])

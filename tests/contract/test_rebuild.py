@@ -16,7 +16,7 @@ from streams.clock import ManualClock
 from streams.core.books import PromotionRecord, PromotionState
 from streams.core.decode import Undecodable
 from streams.core.intent import intent
-from streams.core.stock import End, Promotion, Reservation
+from streams.core.stock import Code, End, Promotion, Reservation
 from streams.errors import Fenced, StockUnavailable
 from streams.messages import ReportType
 from streams.rebuild import ensure_stock, rebuild_stock
@@ -265,6 +265,69 @@ async def test_what_a_closing_promotion_had_swept_stays_in_main(kind: Kind) -> N
     finally:
         await old.close()
         await new.close()
+
+
+async def _in_pool(stock: Stock, sku: str) -> dict[str, tuple[int, ...]]:
+    return {p.pool: p[2:] async for p in stock.pools([sku])}
+
+
+@pytest.mark.parametrize("how", ["expired", "cancelled"])
+async def test_units_given_back_before_a_promotion_closed_are_not_sold_twice(kind: Kind, how: str) -> None:
+    """Given back to the promotion, unbooked, and swept to main with the rest, booked; then the stock is lost.
+
+    The hold ends again, and its units go to main, for the promotion has closed: main had them by the sweep already.
+    """
+    ledger = await kind.ledger()
+    old, new = kind.make(), kind.make()
+    try:
+        shop = await begin(old, ledger)
+        (order_id,) = await shop.submit(shop.submission("a", ("A", 4), promotion="p"))
+        if how == "expired":
+            shop.clock.advance(TTL_S)
+            assert len(await old.expire_due(1, now_ms=shop.clock.now_ms(), limit=9)) == 1
+        else:
+            assert await old.release(1, [order_id.bytes]) == [End.RELEASED]
+        await shop.close("p")
+        await shop.submit(shop.submission("all", ("A", 12)))
+        assert await _in_pool(old, "A") == {"main": (0, 12, 0), "promo:p": (0, 0, 0)}
+        await rebuild_stock(ledger, new, shop.clock, retention_s=RETENTION_S, reason="test")
+        shop = Shop(new, ledger, shop.clock)
+        if how == "expired":
+            await shop.expire(0)
+        else:
+            assert await _in_pool(new, "A") == {"main": (-4, 12, 0), "promo:p": (0, 4, 0)}
+            await shop.submit(shop.submission("one-more", ("A", 1)))
+            assert shop.order_ids == []
+            await shop.report(CANCELLED, order_id)
+        assert await _in_pool(new, "A") == {"main": (0, 12, 0), "promo:p": (0, 0, 0)}
+        booked = {(b.sku, b.pool): b[2:] async for b in ledger.balances(["A"])}
+        assert booked == {("A", "main"): (0, 12, 0), ("A", "promo:p"): (0, 0, 0)}
+    finally:
+        await old.close()
+        await new.close()
+
+
+async def test_units_that_nobody_booked_are_left_in_no_closed_promotion(kind: Kind) -> None:
+    """Held or sold late as the promotion closed, the stock lost before that was booked: they can be sold from main."""
+    ledger = await kind.ledger()
+    old, new, newest = kind.make(), kind.make(), kind.make()
+    try:
+        shop = await begin(old, ledger)
+        found = intent(shop.submission("a", ("A", 2), promotion="p"), None, 0, 0)
+        assert not isinstance(found, Undecodable)
+        now_ms = shop.clock.now_ms()
+        (verdict,) = await old.reserve(1, [found.reservation], now_ms=now_ms, held_until_ms=now_ms + 1_000)
+        assert verdict.code is Code.ACCEPTED
+        await shop.close("p")
+        for stock in (new, newest):  # once, however often it is rebuilt
+            done = await rebuild_stock(ledger, stock, shop.clock, retention_s=RETENTION_S, reason="test")
+            assert await _in_pool(stock, "A") == {"main": (12, 0, 0), "promo:p": (0, 0, 0)}
+            booked = {b.pool: b[2:] async for b in ledger.balances(["A"])}
+            assert booked == {"main": (12, 0, 0), "promo:p": (0, 0, 0)}
+        assert sorted(await newest.close_promotion(done.epoch, "p")) == [("A", 3), ("B", 4)]
+    finally:
+        for stock in (old, new, newest):
+            await stock.close()
 
 
 async def test_units_of_an_expired_hold_are_not_sold_twice(kind: Kind) -> None:

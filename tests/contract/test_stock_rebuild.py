@@ -21,7 +21,7 @@ from streams.core.memory import (
     Page,
 )
 from streams.core.stock import Code, End, MoveResult, Pool, Verdict
-from streams.errors import Fenced
+from streams.errors import Fenced, Refused
 from streams.stores.stock import Stock
 from streams.stores.stock_fake import FakeStock
 from streams.stores.stock_redis import RedisStock
@@ -128,6 +128,33 @@ async def test_what_is_refilled_is_there(bare: Stock) -> None:
     assert await bare.move(LATER, "moved", "A", "main", "promo:p", 1) is MoveResult.MOVED
     assert await pool(bare, "A") == (5, 0, 3)
     assert await pool(bare, "B") == (0, 0, 1)
+
+
+async def test_a_rebuilt_stock_may_owe(bare: Stock) -> None:
+    """What was given back and sold again, unbooked, is less than nothing; nobody sells it, what comes makes it good.
+
+    A closing promotion hands its debt to main, for from then on what is given back goes there.
+    """
+    holds = [KeptHold(oid(n), None, "ann", NOW_MS, NOW_MS + TTL_MS, (("A", n),), None) for n in (1, 2)]
+    in_promotion = KeptHold(oid(3), "p", "ann", NOW_MS, NOW_MS + TTL_MS, (("B", 3),), None)
+    await rebuilt(
+        bare,
+        Page(promotions=[KeptPromotion(campaign("p", ("B", 3)), None)]),
+        Page(pools=[Pool("A", "main", -9, 3, 9), Pool("B", "main", 5, 0, 0), Pool("B", "promo:p", -3, 3, 3)]),
+        Page(holds=[*holds, in_promotion]),
+    )
+    (verdict,) = await bare.reserve(LATER, [order(7, ("A", 1))], now_ms=NOW_MS, held_until_ms=NOW_MS + TTL_MS)
+    assert verdict.code is Code.OUT_OF_STOCK
+    assert await bare.release(LATER, [oid(1)]) == [End.RELEASED]
+    assert [one.order_id for one in await bare.expire_due(LATER, now_ms=NOW_MS + TTL_MS, limit=1)] == [oid(2)]
+    with pytest.raises(Refused):
+        await bare.receive(LATER, "stolen", [("A", -1)])
+    assert await bare.receive(LATER, "delivery", [("A", 4)])
+    assert await pool(bare, "A") == (-2, 0, 9)
+    assert await bare.close_promotion(LATER, "p") == [("B", -3)]
+    assert (await pool(bare, "B"), await pool(bare, "B", "promo:p")) == ((2, 0, 0), (0, 3, 3))
+    assert await bare.release(LATER, [oid(3)]) == [End.RELEASED_TO_MAIN]
+    assert (await pool(bare, "B"), await pool(bare, "B", "promo:p")) == ((5, 0, 0), (0, 0, 3))
 
 
 async def test_holds_expire_on_time_after_a_rebuild(bare: Stock) -> None:

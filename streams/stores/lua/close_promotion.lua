@@ -27,7 +27,7 @@ end
 local free = hmget(FREE, fields)
 for i = 1, #fields, 2 do
   local units = tonumber(free[i + 1])
-  if units > 0 then
+  if units ~= 0 then -- what a rebuilt stock owes is main's to give, for what is given back from here on goes there
     swept[#swept + 1] = {quota[(i + 1) / 2][1], units}
     pairs_[#pairs_ + 1], pairs_[#pairs_ + 2] = fields[i], tonumber(free[i]) + units
     pairs_[#pairs_ + 1], pairs_[#pairs_ + 2] = fields[i + 1], 0

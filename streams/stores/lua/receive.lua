@@ -24,7 +24,7 @@ for i = 1, #items, 2 do fields[#fields + 1] = items[i] end
 local free = hmget(FREE, fields)
 for i = 1, #fields do
   local units = tonumber(free[i] or 0) + items[2 * i]
-  if units < 0 or units > MAX_UNITS then return {REFUSED, fields[i], free[i] or '0'} end
+  if units < 0 and items[2 * i] < 0 or units > MAX_UNITS then return {REFUSED, fields[i], free[i] or '0'} end
   items[2 * i] = units
 end
 in_slices('HSET', FREE, items)
