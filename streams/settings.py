@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from typing import get_args, get_origin
 
 from streams.errors import SettingsError
+from streams.server_addresses import wrong_with_brokers, wrong_with_postgres, wrong_with_redis
 
 PREFIX = "FLOODWAY_"
 
@@ -21,6 +22,12 @@ _CHOICES = {
     "log_level": ("DEBUG", "INFO", "WARNING", "ERROR"),
     "kafka_security": ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"),
     "kafka_sasl_mechanism": ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"),
+}
+_ADDRESSES = {
+    "kafka_bootstrap": wrong_with_brokers,
+    "redis_url": wrong_with_redis,
+    "postgres_dsn": wrong_with_postgres,
+    "postgres_replica_dsn": wrong_with_postgres,
 }
 
 
@@ -122,7 +129,13 @@ class Settings:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 among = f"{', '.join(choices[:-1])} or {choices[-1]}"
-                raise SettingsError(f"{PREFIX}{name.upper()}={getattr(self, name)} is none of {among}.")
+                given = masked(name, getattr(self, name))
+                raise SettingsError(f"{PREFIX}{name.upper()}={given} is none of {among}.")
+        for name, wrong_with in _ADDRESSES.items():
+            address = getattr(self, name)
+            wrong = None if address is None else wrong_with(address)
+            if wrong is not None:
+                raise SettingsError(f"{PREFIX}{name.upper()}={masked(name, address)} is no address: {wrong}.")
         if self.kafka_security.startswith("SASL") and not (self.kafka_user and self.kafka_password):
             raise SettingsError(
                 f"{PREFIX}KAFKA_SECURITY={self.kafka_security} needs {PREFIX}KAFKA_USER and {PREFIX}KAFKA_PASSWORD."
@@ -176,7 +189,7 @@ def _parse(name: str, text: str, kind: object) -> str | float | bool:
         kind = get_args(kind)[0]
     if kind is bool:
         if text.lower() not in {"true", "false"}:
-            raise SettingsError(f"{PREFIX}{name.upper()}={text!r} is not true or false.")
+            raise SettingsError(f"{PREFIX}{name.upper()}={masked(name, text)!r} is not true or false.")
         return text.lower() == "true"
     try:
         if kind is int:
@@ -185,5 +198,5 @@ def _parse(name: str, text: str, kind: object) -> str | float | bool:
             return float(text)
     except ValueError:
         wanted = "a whole number" if kind is int else "a number"
-        raise SettingsError(f"{PREFIX}{name.upper()}={text!r} is not {wanted}.") from None
+        raise SettingsError(f"{PREFIX}{name.upper()}={masked(name, text)!r} is not {wanted}.") from None
     return text

@@ -11,6 +11,9 @@ from streams.errors import FloodwayError
 
 INTERRUPTED = 130
 MISUSED = 2
+NO_SUCH_FILE = 74  # sysexits' EX_IOERR: also a directory where a file should be, or one that may not be written
+MOST_SAID = 1_500
+"""Characters of an error: who gave a megabyte must not get it back."""
 
 app = App(
     name="floodway",
@@ -35,6 +38,7 @@ COMMANDS = {
     "order": "Tell what was decided on an order and what became of it.",
     "verify": "Recompute the books and compare them with Kafka and Redis.",
     "simulate": "Run the pipeline on simulated time with everything failing, thousands of schedules.",
+    "fuzz": "Feed mutated messages, settings and command lines to the real code, by the hundred thousand.",
     "schema": "Write the published contract: JSON Schemas, AsyncAPI, settings.",
 }
 stock = App(name="stock", help="Goods in, and what is on the shelves.")
@@ -74,20 +78,36 @@ app.command(kafka)
 
 
 def main() -> None:
-    """Run the command that the arguments name, and exit. Errors of ours are one line; others are bugs, with trace."""
+    """Run the command that the arguments name, and exit. Errors of ours are one line; others are bugs, with trace.
+
+    What the system says of files that were named is the user's to mend, so it is one line too.
+    """
     for library in ("aiokafka", "asyncpg"):  # they would write what our error says anyway; workers have a log
         logging.getLogger(library).addHandler(logging.NullHandler())
     try:
         code = app(sys.argv[1:], exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        print(f"floodway: {' '.join(str(error).split())}", file=sys.stderr)
+        _say(" ".join(str(error).split()))
         code = MISUSED
     except FloodwayError as error:
-        print(f"floodway: {error}", file=sys.stderr)
+        _say(str(error))
         code = error.exit_code
     except (KeyboardInterrupt, asyncio.CancelledError):
         code = INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
         code = 0
+    except OSError as error:
+        if error.filename is None:  # nothing that was named: a bug
+            raise
+        _say(f"{error.filename}: {error.strerror}; give another file or directory, or mend its permissions.")
+        code = NO_SUCH_FILE
     sys.exit(code)
+
+
+def _say(words: str) -> None:
+    """Print an error. It may have anything in it that was given, which must not reach the terminal as commands."""
+    if len(words) > MOST_SAID:
+        words = f"{words[: MOST_SAID // 2]} … {words[-MOST_SAID // 2 :]}"
+    words = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in words)
+    print(f"floodway: {words}", file=sys.stderr)

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from cyclopts import Parameter
@@ -10,6 +10,9 @@ from cyclopts import Parameter
 from infra.cli.context import out, print_json, print_table
 from loadtest.capacity import UTILISATION, needs, reach_per_s
 from streams.errors import Refused
+
+MOST = 1e12
+"""Of anything: orders per second, microseconds."""
 
 
 def capacity(report: Path, *, rate: Annotated[float, Parameter(name="--rate")] = 583_000.0, json: bool = False) -> None:
@@ -28,21 +31,21 @@ def capacity(report: Path, *, rate: Annotated[float, Parameter(name="--rate")] =
         Print one JSON object instead of the tables.
 
     """
-    if not rate > 0:
-        raise Refused(f"--rate {rate:g} must be above 0.")
+    if not 0 < rate < MOST:
+        raise Refused(f"--rate {rate:g} must be above 0 and below {MOST:g}.")
     surge = _read(report)
-    costs = surge["cpu_us_per_order"]
+    costs = surge.cpu_us_per_order
     cores = os.cpu_count() or 1
-    reach = reach_per_s(costs, cores, surge["workers"])
+    reach = reach_per_s(costs, cores, surge.workers)
     found = needs(costs, rate)
     if json:
         plain = {n.part.name: {"cores": round(n.cores, 2), "processes": n.processes} for n in found}
-        measured = {"model_per_s": round(reach, 1), "measured_per_s": surge["orders_per_s"], "cores": cores}
+        measured = {"model_per_s": round(reach, 1), "measured_per_s": surge.orders_per_s, "cores": cores}
         print_json({"rate_per_s": rate, "utilisation": UTILISATION, "this_machine": measured, "needs": plain})
         return
     print_table(
         [f"this machine, {cores} cores", "orders/s"],
-        [("the model expects at most", f"{reach:,.0f}"), ("the surge did", f"{surge['orders_per_s']:,.0f}")],
+        [("the model expects at most", f"{reach:,.0f}"), ("the surge did", f"{surge.orders_per_s:,.0f}")],
     )
     rows = [
         (n.part.name, f"{n.cpu_us_per_order:.1f}", f"{n.cores:,.1f}", "" if n.processes is None else n.processes)
@@ -54,12 +57,21 @@ def capacity(report: Path, *, rate: Annotated[float, Parameter(name="--rate")] =
         out.print(f"  {need.part.name}: {need.part.unit}")
 
 
-def _read(report: Path) -> dict[str, Any]:
+class _Surge(msgspec.Struct):
+    """What is read of a surge's report."""
+
+    cpu_us_per_order: dict[str, Annotated[float, msgspec.Meta(ge=0, lt=MOST)]]
+    orders_per_s: Annotated[float, msgspec.Meta(ge=0, lt=MOST)]
+    workers: Annotated[int, msgspec.Meta(ge=1, lt=100_000)]
+
+
+def _read(report: Path) -> _Surge:
     try:
-        surge = msgspec.json.decode(report.read_bytes())
-        _ = surge["cpu_us_per_order"]["total"], surge["orders_per_s"], surge["workers"]
-    except FileNotFoundError as error:
+        surge = msgspec.json.decode(report.read_bytes(), type=_Surge)
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise Refused(f"There is no {report}; make it with `floodway surge --json > {report}`.") from error
-    except (msgspec.DecodeError, KeyError, TypeError) as error:
-        raise Refused(f"{report} is no report of `floodway surge --json` ({error!r}).") from error
-    return dict(surge)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refused(f"{report} is no report of `floodway surge --json` ({error}).") from error
+    if not surge.cpu_us_per_order.get("total"):
+        raise Refused(f"{report} has no cost of an order; its surge ran on servers of others, or where no /proc is.")
+    return surge

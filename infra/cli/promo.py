@@ -54,7 +54,8 @@ async def open_(
         raise Refused(f"--lasts: {error}.") from None
     except OverflowError:
         raise Refused(f"--lasts {lasts} from {start} is past the last day of any calendar; give less.") from None
-    promotion = Promotion(promotion_id, to_ms(start), to_ms(end), buyer_limit, _quota(quota))
+    window = _ms(start, "--opens"), _ms(end, "--closes")
+    promotion = Promotion(promotion_id, *window, buyer_limit, _quota(quota))
     async with connected() as parts:
         if opens is None and closes is None:
             promotion = await _as_before(parts, promotion)
@@ -120,6 +121,13 @@ def _quota(texts: list[str]) -> tuple[tuple[str, int], ...]:
             raise Refused(f"{text!r} is no quota; write SKU=UNITS.")
         quota.append((sku, int(units)))
     return tuple(quota)
+
+
+def _ms(moment: datetime, option: str) -> int:
+    try:
+        return to_ms(moment.astimezone(UTC))
+    except OverflowError:  # in UTC it lies before the year 1 or after the year 9999
+        raise Refused(f"{option} {moment} is past the last day of any calendar; give another time.") from None
 
 
 def _aware(moment: datetime | None, option: str) -> datetime | None:

@@ -5,7 +5,7 @@ it is tried ends the caller with a message instead: to try again for ever would 
 """
 
 from aiokafka import errors as kafka
-from aiokafka.conn import create_conn
+from aiokafka.conn import collect_hosts, create_conn
 
 from streams.errors import FloodwayError, LogForbidden, LogRefused, LogUnavailable, RecordTooLarge, UnknownThing
 from streams.stores.kafka_access import KafkaAccess
@@ -63,9 +63,9 @@ async def why_unreachable(brokers: KafkaAccess, error: BaseException) -> Floodwa
     found: BaseException = error
     if brokers.security != "PLAINTEXT" and isinstance(error, kafka.KafkaConnectionError):
         options = brokers.options()
-        host, _, port = options.pop("bootstrap_servers").split(",")[0].strip().rpartition(":")
+        host, port, _ = collect_hosts(options.pop("bootstrap_servers"), randomize=False)[0]
         try:
-            connection = await create_conn(host, int(port), request_timeout_ms=WHY_TIMEOUT_MS, **options)
+            connection = await create_conn(host, port, request_timeout_ms=WHY_TIMEOUT_MS, **options)
             connection.close()
         except (TimeoutError, kafka.KafkaError, OSError) as told:
             found = told

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import asyncpg
 
-from streams.errors import LedgerUnavailable
+from streams.errors import LedgerUnavailable, SettingsError
 from streams.stores.ledger_rules import past
 
 OUTAGES: tuple[type[BaseException], ...] = (
@@ -36,8 +36,9 @@ OUTAGES: tuple[type[BaseException], ...] = (
 def is_outage(error: BaseException) -> bool:
     """Whether an error means that Postgres did not answer, rather than that we asked something wrong."""
     if isinstance(error, asyncpg.InterfaceError):
-        # What asyncpg raises for closed connections and pools; its DataError, a value that does not fit, is ours.
-        return not isinstance(error, asyncpg.exceptions.DataError)
+        # What asyncpg raises for closed connections and pools; its DataError, a value that does not fit, is ours, and
+        # with settings that it cannot use, no later try will go through.
+        return not isinstance(error, asyncpg.exceptions.DataError | asyncpg.exceptions.ClientConfigurationError)
     return isinstance(error, OUTAGES)
 
 
@@ -55,12 +56,19 @@ def _advice(error: BaseException) -> str:
 
 @contextmanager
 def outages() -> Iterator[None]:
-    """Raise `LedgerUnavailable` for an outage inside, with the outage as its cause, and `Fenced` for a past epoch."""
+    """Raise `LedgerUnavailable` for an outage inside, with the outage as its cause, and `Fenced` for a past epoch.
+
+    What asyncpg cannot make sense of in a DSN is a `SettingsError`.
+    """
     try:
         yield
     except Exception as error:
         if isinstance(error, asyncpg.PostgresError) and error.sqlstate == FENCED:
             raise past(*map(int, str(error).split())) from None
+        if isinstance(error, asyncpg.exceptions.ClientConfigurationError):
+            raise SettingsError(
+                f"The DSN in FLOODWAY_POSTGRES_DSN or FLOODWAY_POSTGRES_REPLICA_DSN cannot be used: {error}."
+            ) from error
         if not is_outage(error):
             raise
         text = str(error) or type(error).__name__
