@@ -6,14 +6,13 @@ from typing import NamedTuple
 
 from streams.clock import Clock, SystemClock
 from streams.parts import Parts
-from streams.rebuild import agreed_epoch, ensure_stock
+from streams.rebuild import ensure_stock
 from streams.settings import Settings
 from streams.stores.kafka_access import access
 from streams.stores.ledger import Ledger
 from streams.stores.ledger_postgres import PostgresLedger
 from streams.stores.log_kafka import KafkaLog
 from streams.stores.stock import Stock
-from streams.stores.stock_checks import fenced
 from streams.stores.stock_redis import RedisStock
 from streams.stores.topics_kafka import create_topics
 
@@ -53,9 +52,15 @@ async def connect(settings: Settings) -> Parts:
     stock = await connect_stock(settings)
     log = await KafkaLog.connect(access(settings))
     clock = SystemClock()
-    recover = None
-    if settings.stock_auto_rebuild:
-        recover = partial(ensure_stock, ledger, stock, clock, retention_s=settings.dedupe_retention_s, reason=LOST)
+    recover = partial(
+        ensure_stock,
+        ledger,
+        stock,
+        clock,
+        retention_s=settings.dedupe_retention_s,
+        reason=LOST,
+        may_rebuild=settings.stock_auto_rebuild,
+    )
     return Parts(stock, ledger, log, clock, settings, recover)
 
 
@@ -87,12 +92,15 @@ async def ensure_epoch(ledger: Ledger, stock: Stock, settings: Settings, clock: 
 
     Raises `Fenced` for a stock that has lost its memory, where rebuilding is left to people, or is not this ledger's.
     """
-    issued = await ledger.epoch()
-    if issued is not None and not settings.stock_auto_rebuild and await agreed_epoch(ledger, stock) is None:
-        carried = await stock.carried()
-        raise fenced(carried.epoch, issued, "restarted" if carried.epoch == issued else "")
-    reason = "first" if issued is None else LOST
-    await ensure_stock(ledger, stock, clock, retention_s=settings.dedupe_retention_s, reason=reason)
+    is_first = await ledger.epoch() is None
+    await ensure_stock(
+        ledger,
+        stock,
+        clock,
+        retention_s=settings.dedupe_retention_s,
+        reason="first" if is_first else LOST,
+        may_rebuild=is_first or settings.stock_auto_rebuild,
+    )
     issued = await ledger.epoch()
     assert issued is not None, "a stock that was ensured has an epoch"
     return issued

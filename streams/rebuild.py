@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from streams.adoption import adopt_stock
 from streams.clock import Clock
 from streams.core.books import Balance, PromotionRecord, PromotionState
 from streams.core.memory import KeptHold, Page
@@ -55,23 +56,31 @@ class Rebuilt(msgspec.Struct, frozen=True):
 
 
 async def agreed_epoch(ledger: Ledger, stock: Stock) -> int | None:
-    """The epoch under which the stock can be asked; None when it has to be rebuilt first."""
+    """The epoch under which the stock can be asked; None when it has to be rebuilt, or taken over, first."""
     issued, carried = await ledger.epoch(), await stock.carried()
-    return issued if carried.epoch == issued and not carried.restarted else None
+    if issued is None or carried.epoch != issued or carried.restarted:
+        return None
+    return None if await ledger.failed_over_since(issued) else issued
 
 
 async def ensure_stock(
-    ledger: Ledger, stock: Stock, clock: Clock, *, retention_s: float, reason: str
+    ledger: Ledger, stock: Stock, clock: Clock, *, retention_s: float, reason: str, may_rebuild: bool = True
 ) -> Rebuilt | None:
     """Return when the stock is one that can be asked; rebuild it if it is not, unless another process does.
 
-    None when there was nothing to do here. Raises `Fenced` when it must not be touched, being another installation's or
-    newer than the ledger, and when it was lost again on the way; `Unavailable` when a store does not answer.
+    A stock that has lost nothing while the ledger failed over is taken over as it is. None when nothing was rebuilt
+    here. Raises `Fenced` when it must not be touched, being another installation's or newer than the ledger, or to be
+    rebuilt by people, and when it was lost again on the way; `Unavailable` when a store does not answer.
     """
     pause_s = PAUSE_FIRST_S
     while await agreed_epoch(ledger, stock) is None:
         async with ledger.rebuilding() as mine:
             if mine and await agreed_epoch(ledger, stock) is None:
+                if await adopt_stock(ledger, stock) is not None:
+                    return None
+                if not may_rebuild:
+                    carried, issued = await stock.carried(), await ledger.epoch()
+                    raise fenced(carried.epoch, issued or 0, "restarted" if carried.epoch == issued else "")
                 done = await _rebuild(ledger, stock, clock, retention_s=retention_s, reason=reason, take_over=False)
                 logger.log(logging.WARNING if done.epoch > 1 else logging.INFO, "%s", done)
                 return done
@@ -153,7 +162,7 @@ async def _check_ours(ledger: Ledger, stock: Stock) -> None:
     if carried.installation is not None and carried.installation != installation:
         raise fenced(carried.epoch, issued or 0, "foreign")
     newest = max(carried.epoch or 0, carried.rebuilding or 0)
-    if newest > (issued or 0):
+    if newest > (issued or 0) and not await ledger.failed_over_since(newest):
         raise Fenced(
             f"The stock carries epoch {newest}, the ledger's newest is {issued or 'none'}: the ledger is an older copy "
             "or not this stock's. Nothing was changed; look at FLOODWAY_POSTGRES_DSN. If the ledger is right, "

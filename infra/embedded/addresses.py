@@ -23,6 +23,14 @@ class Broker(StrEnum):
     KAFKA = "kafka"
 
 
+class Standby(StrEnum):
+    """What the replica is for beside reading: nothing, or taking the primary's place, with or without a loss."""
+
+    NONE = "none"
+    ASYNC = "async"
+    SYNC = "sync"
+
+
 def server_name(part: Part, node: int = 1) -> str:
     """What a server is called in ports, logs and directories: the first node of a part as the part itself."""
     return part.value if node == 1 else f"{part}-{node}"
@@ -41,14 +49,28 @@ class Addresses:
     topic_min_insync: int = 1
 
     @classmethod
-    def of_ports(cls, ports: Mapping[str, int], broker: Broker = Broker.TANSU, nodes: int = 1) -> "Addresses":
-        """The addresses of a stack that listens on these ports of the loopback interface."""
+    def of_ports(
+        cls,
+        ports: Mapping[str, int],
+        broker: Broker = Broker.TANSU,
+        nodes: int = 1,
+        standby: Standby = Standby.NONE,
+    ) -> "Addresses":
+        """The addresses of a stack that listens on these ports of the loopback interface.
+
+        With a standby, Postgres' addresses name both servers: which of them is the primary, they tell themselves.
+        """
+        primary, replica = (f"{HOST}:{ports[part]}" for part in (Part.POSTGRES, Part.REPLICA))
+        writing, reading = f"{primary}/floodway", f"{replica}/floodway"
+        if standby is not Standby.NONE:
+            writing = f"{primary},{replica}/floodway?target_session_attrs=read-write"
+            reading = f"{replica},{primary}/floodway?target_session_attrs=prefer-standby"
         brokers = (ports[server_name(Part.KAFKA, node)] for node in range(1, nodes + 1))
         return cls(
             kafka_bootstrap=",".join(f"{HOST}:{port}" for port in brokers),
             redis_url=f"redis://{HOST}:{ports[Part.REDIS]}/0",
-            postgres_dsn=f"postgresql://floodway@{HOST}:{ports[Part.POSTGRES]}/floodway",
-            postgres_replica_dsn=f"postgresql://floodway@{HOST}:{ports[Part.REPLICA]}/floodway",
+            postgres_dsn=f"postgresql://floodway@{writing}",
+            postgres_replica_dsn=f"postgresql://floodway@{reading}",
             kafka_idempotent=broker is Broker.KAFKA,
             topic_replication=nodes,
             topic_min_insync=nodes // 2 + 1,

@@ -18,6 +18,7 @@ from streams.errors import StackError
 SETTINGS_DIR = Path(__file__).resolve().parent.parent
 REDIS_CONF = SETTINGS_DIR / "redis" / "valkey.conf"
 POSTGRES_CONF = SETTINGS_DIR / "postgres" / "postgresql.conf"
+SYNCHRONOUS_CONF = SETTINGS_DIR / "postgres" / "synchronous.conf"
 REPLICA_CONF = SETTINGS_DIR / "postgres" / "replica.conf"
 HBA_CONF = SETTINGS_DIR / "postgres" / "pg_hba.conf"
 KAFKA_ENV = SETTINGS_DIR / "kafka" / "tansu.env"

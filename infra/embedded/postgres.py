@@ -14,7 +14,7 @@ from pathlib import Path
 
 from infra.embedded import logs
 from infra.embedded.addresses import HOST, Part
-from infra.embedded.binaries import HBA_CONF, POSTGRES_CONF, REPLICA_CONF
+from infra.embedded.binaries import HBA_CONF, POSTGRES_CONF, REPLICA_CONF, SYNCHRONOUS_CONF
 from infra.embedded.children import KILL_WAIT_S, User, command_of, end, spawn
 from infra.embedded.probes import wait_until
 from infra.embedded.state import Layout
@@ -22,6 +22,7 @@ from streams.errors import StackError
 
 MAJOR_VERSION = 18
 SLOT = "replica"
+AUTO_CONF = "postgresql.auto.conf"
 TOOL_TIMEOUT_S = 60.0
 QUERY_TIMEOUT_S = 5.0
 SLOT_TIMEOUT_S = 10.0
@@ -83,28 +84,32 @@ class Postgres:
             raise self._failed(Part.POSTGRES, "create its roles and database")
         _replace(new, directory)
 
-    def ensure_replica(self, primary_port: int) -> bool:
+    def ensure_replica(self, part: Part, primary: Part, primary_port: int) -> bool:
         """Copy the running primary unless a replica of it is there; True when it was copied. Raises `StackError`."""
-        directory = self.layout.part_dir(Part.REPLICA)
+        directory = self.layout.part_dir(part)
         if (
             (directory / "standby.signal").exists()
-            and self._system_id(directory) == self._system_id(self.layout.part_dir(Part.POSTGRES))
+            and self._system_id(directory) == self._system_id(self.layout.part_dir(primary))
             and self.query(primary_port, SLOT_IS_USABLE_SQL) == "1"
         ):
             self.own(directory)
             return False
-        self.remake_replica(primary_port)
+        self.remake_replica(part, primary_port)
         return True
 
-    def remake_replica(self, primary_port: int) -> None:
-        """Copy the running primary, whatever was there before. Raises `StackError`."""
-        directory = self.layout.part_dir(Part.REPLICA)
+    def remake_replica(self, part: Part, primary_port: int) -> None:
+        """Copy the running primary, whatever was there before. Raises `StackError`.
+
+        So does an old primary become the standby of the one that took its place: pg_rewind would be quicker for a large
+        one, and needs a role that reads the server's files.
+        """
+        directory = self.layout.part_dir(part)
         new = self._empty_dir(directory.with_suffix(".new"))
         # A slot that fell too far behind (max_slot_wal_keep_size) is of no use any more, and cannot be mended.
         if not wait_until(
             lambda: self.query(primary_port, RENEW_SLOT_SQL, user="replicator") is not None, timeout_s=SLOT_TIMEOUT_S
         ):
-            raise self._failed(Part.POSTGRES, f"renew the replication slot {SLOT!r}")
+            raise self._failed(part, f"renew the replication slot {SLOT!r}")
         source = f"host={HOST} port={primary_port} user=replicator"
         # Unsynced: a copy that a power cut spoils is made again.
         copy: list[str | Path] = [
@@ -121,19 +126,30 @@ class Postgres:
             "fast",
             "--no-sync",
         ]
-        self._run(Part.REPLICA, copy)
+        self._run(part, copy)
+        (new / AUTO_CONF).write_text("")
         (new / "standby.signal").touch()
         self.own(new)
         _replace(new, directory)
 
-    def primary_argv(self, port: int) -> list[str | Path]:
-        """The command line of the primary."""
-        return self._server_argv(self.layout.part_dir(Part.POSTGRES), POSTGRES_CONF, port)
+    def promote(self, part: Part) -> None:
+        """Make a standby the primary; returns when it takes writes. Raises `StackError`."""
+        self._run(part, ["pg_ctl", "promote", "-w", "-D", self.layout.part_dir(part)])
 
-    def replica_argv(self, port: int, primary_port: int) -> list[str | Path]:
+    def wait_for_standby(self, part: Part, wait: bool) -> None:
+        """What a primary that was promoted does from its next SIGHUP on; `ALTER SYSTEM` would write the same."""
+        text = f"synchronous_standby_names = '{SLOT}'\n" if wait else ""
+        (self.layout.part_dir(part) / AUTO_CONF).write_text(text)
+
+    def primary_argv(self, part: Part, port: int, *, waits: bool = False) -> list[str | Path]:
+        """The command line of the primary; one that `waits` for its standby commits on both."""
+        self.wait_for_standby(part, False)
+        return self._server_argv(self.layout.part_dir(part), SYNCHRONOUS_CONF if waits else POSTGRES_CONF, port)
+
+    def replica_argv(self, part: Part, port: int, primary_port: int) -> list[str | Path]:
         """The command line of the replica."""
         source = f"host={HOST} port={primary_port} user=replicator application_name={SLOT}"
-        argv = self._server_argv(self.layout.part_dir(Part.REPLICA), REPLICA_CONF, port)
+        argv = self._server_argv(self.layout.part_dir(part), REPLICA_CONF, port)
         return [*argv, "-c", f"primary_conninfo={source}"]
 
     def _server_argv(self, directory: Path, settings: Path, port: int) -> list[str | Path]:
@@ -252,6 +268,15 @@ def delete_cluster(directory: Path) -> None:
             libc.shmctl(segment, IPC_RMID, None)
     if directory.exists():
         shutil.rmtree(directory)
+
+
+def swap(layout: Layout) -> None:
+    """Give the two stopped servers each other's data: the primary's belongs into the primary's directory."""
+    primary, replica = layout.part_dir(Part.POSTGRES), layout.part_dir(Part.REPLICA)
+    between = primary.with_suffix(".swap")
+    primary.rename(between)
+    replica.rename(primary)
+    between.rename(replica)
 
 
 def _replace(new: Path, directory: Path) -> None:

@@ -15,11 +15,11 @@ from types import TracebackType
 from typing import IO, Self
 
 from infra.embedded import kafka, logs
-from infra.embedded.addresses import HOST, Addresses, Broker, Part, server_name
+from infra.embedded.addresses import HOST, Addresses, Broker, Part, Standby, server_name
 from infra.embedded.binaries import KAFKA_ENV, REDIS_CONF, Binaries, find_binaries, servers_user
 from infra.embedded.children import User, end, kill, spawn
 from infra.embedded.kafka import KafkaNode
-from infra.embedded.postgres import IS_STREAMING_SQL, Postgres, delete_cluster, servers_environment
+from infra.embedded.postgres import IS_STREAMING_SQL, Postgres, delete_cluster, servers_environment, swap
 from infra.embedded.probes import kafka_answers, kafka_serves, redis_answers, wait_until
 from infra.embedded.state import Layout, Process, State, choose_ports, lock
 from streams.errors import StackError
@@ -41,8 +41,6 @@ STOP_GRACE_S = {Part.KAFKA: 1.0, Part.REDIS: 10.0, Part.POSTGRES: 20.0, Part.REP
 KAFKA_STOP_GRACE_S = 10.0
 KAFKA_LAST_GRACE_S = 2.0
 FORMAT_TIMEOUT_S = 60.0
-# The primary before the replica, which takes its last records first.
-STOP_ORDER = (Part.REDIS, Part.POSTGRES, Part.REPLICA)
 
 # When we are killed, or give up. PostgreSQL's SIGQUIT ("immediate") takes its processes and shared memory along, which
 # SIGKILL would not.
@@ -63,11 +61,21 @@ class Stack:
     """
 
     def __init__(
-        self, layout: Layout, ports: dict[str, int], binaries: Binaries, lock_file: IO[str], broker: Broker, nodes: int
+        self,
+        layout: Layout,
+        ports: dict[str, int],
+        binaries: Binaries,
+        lock_file: IO[str],
+        broker: Broker,
+        nodes: int,
+        standby: Standby = Standby.NONE,
     ) -> None:
-        self.addresses = Addresses.of_ports(ports, broker, nodes)
+        self.addresses = Addresses.of_ports(ports, broker, nodes, standby)
         self.broker = broker
         self.nodes = nodes
+        self.standby = standby
+        self._primary, self._replica = Part.POSTGRES, Part.REPLICA
+        self._waits = standby is Standby.SYNC
         self._layout = layout
         self._ports = ports
         self._binaries = binaries
@@ -81,11 +89,19 @@ class Stack:
         self._is_up = False
 
     @classmethod
-    def start(cls, data_dir: Path, *, fresh: bool = False, broker: str = Broker.TANSU, nodes: int = 1) -> "Stack":
+    def start(
+        cls,
+        data_dir: Path,
+        *,
+        fresh: bool = False,
+        broker: str = Broker.TANSU,
+        nodes: int = 1,
+        standby: Standby = Standby.NONE,
+    ) -> "Stack":
         """Start all under `data_dir` and return when each answers and the replica streams.
 
-        `broker` is `tansu`, or `kafka` with 1 or 3 `nodes`. Ports of the previous run are used again where they are
-        free. `fresh` deletes all data first. Raises `StackError`, with nothing left running, when the directory is in
+        `broker` is `tansu`, or `kafka` with 1 or 3 `nodes`. With a `standby` the replica may be promoted. Ports of the
+        previous run are used again where they are free. `fresh` deletes all data first. Raises `StackError`, with nothing left running, when the directory is in
         use or a server does not come up.
         """
         kind = _checked(broker, nodes)
@@ -100,9 +116,11 @@ class Stack:
                 before.end_leftovers()
             if fresh:
                 _wipe(layout)
+            elif before is not None and before.primary is Part.REPLICA:
+                swap(layout)
             names = [*(kafka.port_names(nodes) if kind is Broker.KAFKA else [Part.KAFKA]), *tuple(Part)[1:]]
             ports = choose_ports(before.ports if before else {}, names)
-            stack = cls(layout, ports, binaries, lock_file, kind, nodes)
+            stack = cls(layout, ports, binaries, lock_file, kind, nodes, standby)
         except BaseException:
             lock_file.close()
             raise
@@ -173,18 +191,18 @@ class Stack:
                 raise StackError(f"Kafka's directory could not be made ready (code {code}). {logs.tail(log)}")
 
     def _start_replica(self) -> None:
-        copied = self._postgres.ensure_replica(self._ports[Part.POSTGRES])
-        self._launch(Part.REPLICA)
+        copied = self._postgres.ensure_replica(self._replica, self._primary, self._ports[self._primary])
+        self._launch(self._replica)
         try:
-            self._await(Part.REPLICA)
+            self._await(self._replica)
         except StackError:
             if copied:
                 raise
             # Its data is a copy: rather than mend it, make it again.
-            kill(self._children[Part.REPLICA])
-            self._postgres.remake_replica(self._ports[Part.POSTGRES])
-            self._launch(Part.REPLICA)
-            self._await(Part.REPLICA)
+            kill(self._children[self._replica])
+            self._postgres.remake_replica(self._replica, self._ports[self._primary])
+            self._launch(self._replica)
+            self._await(self._replica)
 
     def _launch(self, part: Part, node: int = 1) -> None:
         env = servers_environment()
@@ -203,12 +221,13 @@ class Stack:
                 self._postgres.own(directory)
                 argv = [self._binaries.valkey, REDIS_CONF, "--port", str(self._ports[part])]
                 argv += ["--bind", HOST, "--dir", directory]
-            case Part.POSTGRES:
+            case Part.POSTGRES | Part.REPLICA:
                 self._postgres.forget_strangers_pid(part)
-                argv = self._postgres.primary_argv(self._ports[part])
-            case Part.REPLICA:
-                self._postgres.forget_strangers_pid(part)
-                argv = self._postgres.replica_argv(self._ports[part], self._ports[Part.POSTGRES])
+                argv = (
+                    self._postgres.primary_argv(part, self._ports[part], waits=self._waits)
+                    if part is self._primary
+                    else self._postgres.replica_argv(part, self._ports[part], self._ports[self._primary])
+                )
         self._children[name] = spawn(
             argv,
             log_path=self._layout.log_path(name),
@@ -229,12 +248,12 @@ class Stack:
                 return kafka_answers(port)
             case Part.REDIS:
                 return redis_answers(port, self._children[part].pid)
-            case Part.POSTGRES:
-                return self._postgres.query(port, "SELECT 1") == "1"
-            case Part.REPLICA:
+            case Part.POSTGRES | Part.REPLICA if part is self._primary:
+                return self._postgres.query(port, "SELECT pg_is_in_recovery()") == "f"
+            case Part.POSTGRES | Part.REPLICA:
                 return (
                     self._postgres.query(port, "SELECT pg_is_in_recovery()") == "t"
-                    and self._postgres.query(self._ports[Part.POSTGRES], IS_STREAMING_SQL) == "1"
+                    and self._postgres.query(self._ports[self._primary], IS_STREAMING_SQL) == "1"
                 )
 
     def _await(self, part: Part, node: int = 1) -> None:
@@ -257,7 +276,10 @@ class Stack:
         alive = {name: Process.of(child.pid) for name, child in self._children.items()}
         children = {name: process for name, process in alive.items() if process is not None}
         owner = Process.of(self._owner_pid) if self._is_up else None
-        State(self._ports, owner, children, self.broker, self.nodes).write(self._layout)
+        self._state(owner, children).write(self._layout)
+
+    def _state(self, owner: Process | None = None, children: dict[str, Process] | None = None) -> State:
+        return State(self._ports, owner, children or {}, self.broker, self.nodes, self.standby, self._primary)
 
     def pids(self) -> dict[str, int]:
         """The process ids of the servers that run, by name: the part's, with `-2` and `-3` for the broker's others."""
@@ -277,13 +299,39 @@ class Stack:
         Returns when it is ready, and after the primary when the replica streams again. tansu comes back empty.
         """
         end(self._children[server_name(part, node)], sign=STOP_SIGNAL[part], grace_s=self._grace_s(part))
-        if part is Part.REPLICA:
+        if part is self._replica:
             self._start_replica()
+            self._wait_for_replica_again()
         else:
             self._launch(part, node)
             self._await(part, node)
-        if part is Part.POSTGRES and Part.REPLICA in self.pids():
-            self._await(Part.REPLICA)
+        if part is self._primary and self._replica in self.pids():
+            self._await(self._replica)
+
+    def promote(self) -> None:
+        """Make the replica the primary; returns when it takes writes. The old primary is killed if it still lives.
+
+        It stays down until `restart`, which makes it the replica of the new one. Until then commits wait for no
+        standby. Raises `StackError`.
+        """
+        if self.standby is Standby.NONE:
+            raise StackError("The replica is for reading only, nobody would find it; start the stack with --standby.")
+        kill(self._children[self._primary])  # first, so that there are never two
+        self._postgres.promote(self._replica)
+        self._primary, self._replica = self._replica, self._primary
+        self._waits = False
+        self._await(self._primary)
+        self._remember()
+
+    def primary(self) -> Part:
+        """Which of the two servers is the primary now."""
+        return self._primary
+
+    def _wait_for_replica_again(self) -> None:
+        if self.standby is Standby.SYNC and not self._waits:
+            self._waits = True
+            self._postgres.wait_for_standby(self._primary, True)
+            self._children[self._primary].send_signal(signal.SIGHUP)
 
     def restart_nodes(self, *nodes: int) -> None:
         """Start several nodes of the broker again, all before any is waited for: one alone may have no quorum."""
@@ -304,7 +352,7 @@ class Stack:
         self._is_up = False
         self._remember()
         # Those that can end side by side begin to.
-        for part in (Part.REDIS, Part.POSTGRES):
+        for part in (Part.REDIS, self._primary):
             child = self._children[part]
             if child.poll() is None:
                 child.send_signal(STOP_SIGNAL[part])
@@ -312,7 +360,8 @@ class Stack:
             last = node == 1 and self.nodes > 1
             grace_s = KAFKA_LAST_GRACE_S if last else self._grace_s(Part.KAFKA)
             end(self._children[server_name(Part.KAFKA, node)], sign=STOP_SIGNAL[Part.KAFKA], grace_s=grace_s)
-        for part in STOP_ORDER:
+        # The primary before the replica, which takes its last records first.
+        for part in (Part.REDIS, self._primary, self._replica):
             end(self._children[part], sign=STOP_SIGNAL[part], grace_s=STOP_GRACE_S[part])
         self._release()
 
@@ -338,7 +387,7 @@ class Stack:
     def _release(self) -> None:
         atexit.unregister(self.stop)
         with contextlib.suppress(OSError):  # the directory may be gone, as those of tests are
-            State(self._ports, broker=self.broker, nodes=self.nodes).write(self._layout)
+            self._state().write(self._layout)
         self._lock_file.close()
 
     def __enter__(self) -> Self:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from infra.embedded.addresses import HOST, Addresses, Broker, Part
+from infra.embedded.addresses import HOST, Addresses, Broker, Part, Standby
 from infra.embedded.children import kill_pid, started_at
 from streams.errors import StackError
 
@@ -84,11 +84,14 @@ class State:
     children: dict[str, Process] = field(default_factory=dict)
     broker: Broker = Broker.TANSU
     nodes: int = 1
+    standby: Standby = Standby.NONE
+    primary: Part = Part.POSTGRES
+    """Whose data directory has the primary: the replica's, once it was promoted."""
 
     @property
     def addresses(self) -> Addresses:
         """Where its servers listen."""
-        return Addresses.of_ports(self.ports, self.broker, self.nodes)
+        return Addresses.of_ports(self.ports, self.broker, self.nodes, self.standby)
 
     def write(self, layout: Layout) -> None:
         """Replace the file in one step, so that a reader never sees half of it."""
@@ -96,6 +99,8 @@ class State:
             "owner": _as_json(self.owner),
             "broker": self.broker,
             "nodes": self.nodes,
+            "standby": self.standby,
+            "primary": self.primary,
             "ports": dict(self.ports),
             "children": {server: _as_json(child) for server, child in self.children.items()},
             "environment": self.addresses.environment(),
@@ -115,6 +120,8 @@ class State:
                 children={str(name): Process(**child) for name, child in document["children"].items()},
                 broker=Broker(document["broker"]),
                 nodes=int(document["nodes"]),
+                standby=Standby(document.get("standby", Standby.NONE)),
+                primary=Part(document.get("primary", Part.POSTGRES)),
             )
             assert state.addresses  # every part has its port
             return state

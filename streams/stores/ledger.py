@@ -69,6 +69,10 @@ class Snapshot(Protocol):
         ...
 
 
+FAILED_OVER = "postgres failed over"
+"""Why an epoch is issued for a stock that is taken over as it is."""
+
+
 class Ledger(Protocol):
     """Postgres, or its fake."""
 
@@ -82,6 +86,13 @@ class Ledger(Protocol):
 
     async def issue_epoch(self, reason: str) -> int:
         """Issue the next epoch, starting at 1; waits for writes under the last one, and ends them for good."""
+        ...
+
+    async def failed_over_since(self, epoch: int) -> bool:
+        """Whether the books have moved to another server since this epoch, and no later one was issued but for that.
+
+        What the server before had committed last may be missing here, this epoch itself too.
+        """
         ...
 
     async def installation(self) -> UUID | None:

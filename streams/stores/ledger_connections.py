@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
 
-from streams.stores.ledger_errors import is_outage, outages
+from streams.stores.ledger_errors import NotReplicated, is_outage, may_be_replaced, outages
+from streams.stores.ledger_hosts import Hosts
 from streams.stores.ledger_rows import decode_timestamp, encode_timestamp
 from streams.stores.queries import load
 
@@ -26,12 +27,14 @@ REPLICA_REST_S = 1.0
 _POLL_FIRST_S, _POLL_LONGEST_S = 0.002, 0.05
 
 
-async def open_pool(dsn: str, *, size: int, statement_timeout_s: float, eager: bool) -> "Pool":
-    """Open up to `size` connections; `eager` tries the first one now."""
+async def open_pool(dsn: str, *, size: int, statement_timeout_s: float, writes: bool) -> "Pool":
+    """Open up to `size` connections. With `writes` to the primary among the hosts, the first one now."""
+    connect: Any = Hosts(dsn).connect if writes else asyncpg.connect
     with outages():
         return await asyncpg.create_pool(
             dsn,
-            min_size=1 if eager else 0,
+            connect=connect,
+            min_size=1 if writes else 0,
             max_size=size,
             timeout=min(10.0, statement_timeout_s),
             # The server's own timeout comes first; this one is for a server that no longer answers at all.
@@ -53,10 +56,11 @@ async def _prepare(connection: "Connection") -> None:
     await connection.set_type_codec(
         "timestamptz", schema="pg_catalog", encoder=encode_timestamp, decoder=decode_timestamp, format="tuple"
     )
-    # A decision is announced because it is durable. A server that commits first and writes later would break that; a
-    # stricter level than `on` (remote_apply) is the operator's choice and stays.
+    # A decision is announced because it is durable. A server that commits first and writes later, or does not wait for
+    # a synchronous standby, would break that; another level (remote_write, remote_apply) is the operator's choice.
     await connection.execute(
-        "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+        "SELECT set_config('synchronous_commit', 'on', false)"
+        " WHERE current_setting('synchronous_commit') IN ('off', 'local')"
     )
 
 
@@ -73,12 +77,45 @@ async def under_epoch(connection: "Connection", epoch: int) -> AsyncIterator[Non
     try:
         await connection.execute(f"BEGIN; SELECT under_epoch({epoch:d})")
         yield
-        await connection.execute("COMMIT")
+        await _commit(connection)
     except BaseException:
         try:
             await connection.execute("ROLLBACK")
         except Exception:
             connection.terminate()
+        raise
+
+
+async def _commit(connection: "Connection") -> None:
+    """Commit; raises `NotReplicated` for what was committed here and is on no standby.
+
+    Whoever waits for a synchronous standby and is cancelled, by a person or a shutdown, is told that it committed, with
+    a warning. Then it can be lost.
+    """
+    warnings: list[str] = []
+
+    def heed(_: object, message: asyncpg.PostgresLogMessage) -> None:
+        if message.severity_en == "WARNING":
+            warnings.append(str(message))
+
+    connection.add_log_listener(heed)
+    try:
+        await connection.execute("COMMIT")
+    finally:
+        connection.remove_log_listener(heed)
+    if warnings:
+        raise NotReplicated(f"committed with a warning: {'; '.join(warnings)}")
+
+
+@asynccontextmanager
+async def primary(pool: "Pool", *, timeout_s: float) -> "AsyncIterator[Connection]":
+    """A connection to the primary. After an error that a replaced primary may cause, all are looked up anew."""
+    try:
+        async with pool.acquire(timeout=timeout_s) as connection:
+            yield connection
+    except Exception as error:
+        if may_be_replaced(error):
+            await pool.expire_connections()
         raise
 
 

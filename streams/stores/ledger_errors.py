@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import asyncpg
 
 from streams.errors import LedgerUnavailable, SettingsError
-from streams.stores.ledger_rules import past
+from streams.stores.ledger_rules import failed_over, past
 
 OUTAGES: tuple[type[BaseException], ...] = (
     OSError,  # TimeoutError is one too
@@ -33,6 +33,15 @@ OUTAGES: tuple[type[BaseException], ...] = (
 )
 
 
+class NotReplicated(OSError):
+    """A commit that no synchronous standby has confirmed: it can be seen here, and may be lost."""
+
+
+def may_be_replaced(error: BaseException) -> bool:
+    """Whether an error may mean that another server is the primary by now: outages, and epochs that do not match."""
+    return is_outage(error) or (isinstance(error, asyncpg.PostgresError) and error.sqlstate in {FENCED, FAILED_OVER})
+
+
 def is_outage(error: BaseException) -> bool:
     """Whether an error means that Postgres did not answer, rather than that we asked something wrong."""
     if isinstance(error, asyncpg.InterfaceError):
@@ -44,6 +53,8 @@ def is_outage(error: BaseException) -> bool:
 
 FENCED = "FW001"
 """SQLSTATE of the function `under_epoch`; its message is the epochs asked for and found."""
+FAILED_OVER = "FW002"
+"""SQLSTATE of the same; its message is the epoch, and the timelines it was issued on and the server is at."""
 
 
 def _advice(error: BaseException) -> str:
@@ -56,7 +67,7 @@ def _advice(error: BaseException) -> str:
 
 @contextmanager
 def outages() -> Iterator[None]:
-    """Raise `LedgerUnavailable` for an outage inside, with the outage as its cause, and `Fenced` for a past epoch.
+    """Raise `LedgerUnavailable` for an outage inside, which is its cause, and `Fenced` for an epoch that is past.
 
     What asyncpg cannot make sense of in a DSN is a `SettingsError`.
     """
@@ -65,6 +76,8 @@ def outages() -> Iterator[None]:
     except Exception as error:
         if isinstance(error, asyncpg.PostgresError) and error.sqlstate == FENCED:
             raise past(*map(int, str(error).split())) from None
+        if isinstance(error, asyncpg.PostgresError) and error.sqlstate == FAILED_OVER:
+            raise failed_over(*map(int, str(error).split())) from None
         if isinstance(error, asyncpg.exceptions.ClientConfigurationError):
             raise SettingsError(
                 f"The DSN in FLOODWAY_POSTGRES_DSN or FLOODWAY_POSTGRES_REPLICA_DSN cannot be used: {error}."

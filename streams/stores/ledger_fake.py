@@ -25,7 +25,7 @@ from streams.core.identity import SubmissionKey
 from streams.core.stock import added_up
 from streams.instants import to_datetime
 from streams.messages import Outcome
-from streams.stores.ledger import Ledger
+from streams.stores.ledger import FAILED_OVER, Ledger
 from streams.stores.ledger_fake_snapshot import FakeSnapshot
 from streams.stores.ledger_rules import (
     StepKey,
@@ -34,6 +34,7 @@ from streams.stores.ledger_rules import (
     check_movements,
     check_same_movements,
     check_token,
+    failed_over,
     judge,
     overtaken_by,
     past,
@@ -55,6 +56,9 @@ class FakeLedger(Ledger):
         self.taken: dict[StepKey, tuple[Step, StepResult]] = {}
         self.saved_promotions: dict[str, PromotionRecord] = {}
         self.epochs: list[str] = []
+        self.timeline = 1
+        """Higher after each failover; `issued_on` tells that of each epoch, 1 where it says nothing."""
+        self.issued_on: dict[int, int] = {}
         self._installation = uuid4()
         self._rebuilding = False
         self._writes = 0
@@ -73,7 +77,13 @@ class FakeLedger(Ledger):
     async def issue_epoch(self, reason: str) -> int:
         """See `Ledger`."""
         self.epochs.append(reason)
+        self.issued_on[len(self.epochs)] = self.timeline
         return len(self.epochs)
+
+    async def failed_over_since(self, epoch: int) -> bool:
+        """See `Ledger`."""
+        later = self.epochs[epoch:]
+        return all(reason == FAILED_OVER for reason in later) if later else self._has_moved()
 
     async def installation(self) -> UUID | None:
         """See `Ledger`."""
@@ -228,6 +238,11 @@ class FakeLedger(Ledger):
     def _fence(self, epoch: int) -> None:
         if epoch != len(self.epochs):
             raise past(epoch, len(self.epochs))
+        if self._has_moved():
+            raise failed_over(epoch, self.issued_on.get(epoch, 1), self.timeline)
+
+    def _has_moved(self) -> bool:
+        return bool(self.epochs) and self.issued_on.get(len(self.epochs), 1) != self.timeline
 
     def _add(self, movement: Movement) -> None:
         self.movements.setdefault(_movement_key(movement), movement)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from operator import attrgetter
 from typing import TYPE_CHECKING, Self
@@ -27,9 +27,9 @@ from streams.core.identity import SubmissionKey
 from streams.errors import LedgerUnavailable
 from streams.stores import ledger_rows as rows
 from streams.stores import ledger_statements as statements
-from streams.stores.ledger import Ledger
+from streams.stores.ledger import FAILED_OVER, Ledger
 from streams.stores.ledger_codes import ACTIONS
-from streams.stores.ledger_connections import SQL, Reader, open_pool, under_epoch
+from streams.stores.ledger_connections import SQL, Reader, open_pool, primary, under_epoch
 from streams.stores.ledger_errors import outages
 from streams.stores.ledger_migrations import load_migrations, migrate
 from streams.stores.ledger_rules import (
@@ -74,11 +74,13 @@ class PostgresLedger(Ledger):
         replica_wait_s: float = 0.5,
     ) -> Self:
         """Connect to the primary now, to the replica when first read. Raises `LedgerUnavailable`."""
-        primary = await open_pool(primary_dsn, size=pool_size, statement_timeout_s=statement_timeout_s, eager=True)
+        writers = await open_pool(primary_dsn, size=pool_size, statement_timeout_s=statement_timeout_s, writes=True)
         replica = None
         if replica_dsn is not None:
-            replica = await open_pool(replica_dsn, size=pool_size, statement_timeout_s=statement_timeout_s, eager=False)
-        return cls(primary, replica, timeout_s=statement_timeout_s, replica_wait_s=replica_wait_s)
+            replica = await open_pool(
+                replica_dsn, size=pool_size, statement_timeout_s=statement_timeout_s, writes=False
+            )
+        return cls(writers, replica, timeout_s=statement_timeout_s, replica_wait_s=replica_wait_s)
 
     async def close(self) -> None:
         """Give connections back; those still at work after the timeout are cut."""
@@ -111,6 +113,13 @@ class PostgresLedger(Ledger):
                 issued: int = await connection.fetchval(SQL["issue_epoch"], reason)
                 return issued
 
+    async def failed_over_since(self, epoch: int) -> bool:
+        """See `Ledger`."""
+        with outages():
+            async with self._connection() as connection:
+                found: bool | None = await connection.fetchval(SQL["failed_over_since"], epoch, FAILED_OVER)
+                return bool(found)
+
     async def installation(self) -> UUID | None:
         """See `Ledger`."""
         with outages():
@@ -120,7 +129,11 @@ class PostgresLedger(Ledger):
 
     @asynccontextmanager
     async def rebuilding(self) -> AsyncIterator[bool]:
-        """See `Ledger`. A session's advisory lock: it goes with the connection of a process that dies."""
+        """See `Ledger`. A session's advisory lock: it goes with the connection of a process that dies.
+
+        No other server knows of it; there the newer epoch ends what is begun under an older one.
+        """
+        await self._primary.expire_connections()  # whoever rebuilds makes sure first that this is the primary
         with outages():
             async with self._connection() as connection:
                 try:
@@ -155,6 +168,8 @@ class PostgresLedger(Ledger):
                 for _ in range(PERSIST_TRIES):
                     try:
                         await statements.copy_batch(connection, rest, epoch)
+                        if not rest:
+                            await statements.wait_for_standby(connection)
                         return Persisted(await statements.token(connection), stored)
                     except asyncpg.UniqueViolationError as violation:
                         taken = violation
@@ -216,6 +231,7 @@ class PostgresLedger(Ledger):
                     return True
                 await transaction.rollback()
                 known = await connection.fetch(SQL["command_movements"], first.ref, ACTIONS[first.action])
+                await statements.wait_for_standby(connection)
                 check_same_movements(movements, {tuple(row) for row in known})
                 return False
 
@@ -269,8 +285,8 @@ class PostgresLedger(Ledger):
                 async for row in cursor:
                     yield Balance(*row)
 
-    def _connection(self) -> "asyncpg.pool.PoolAcquireContext[asyncpg.Record]":
-        return self._primary.acquire(timeout=self._timeout_s)
+    def _connection(self) -> "AbstractAsyncContextManager[Connection]":
+        return primary(self._primary, timeout_s=self._timeout_s)
 
 
 async def _take_time(connection: "Connection") -> None:

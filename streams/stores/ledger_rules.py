@@ -37,6 +37,14 @@ def past(epoch: int, newest: int | None) -> Fenced:
     )
 
 
+def failed_over(epoch: int, issued_on: int, timeline: int) -> Fenced:
+    """The error for a write under an epoch that was issued before the server was promoted."""
+    return Fenced(
+        f"Epoch {epoch} was issued on timeline {issued_on}, Postgres is at {timeline}: it was promoted since. Nothing "
+        "was written; the stock is taken over under a new epoch first."
+    )
+
+
 def check_batch(count: int, what: str) -> None:
     """Raise `ValueError` when one call asks for more than MAX_BATCH."""
     if count > MAX_BATCH:

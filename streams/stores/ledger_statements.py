@@ -24,6 +24,15 @@ async def token(connection: "Connection") -> str:
     return token
 
 
+async def wait_for_standby(connection: "Connection") -> None:
+    """Where commits wait for a standby: return when it has all that can be seen here.
+
+    Rows can be seen that it does not have: of a commit that was cancelled while it waited, or by a crash. A commit of
+    our own has a later place in the log.
+    """
+    await connection.execute(SQL["wait_for_standby"])
+
+
 async def copy_batch(connection: "Connection", batch: Sequence[Booking], epoch: int) -> None:
     """Write a batch, all or nothing; a key or order id known already is a `UniqueViolationError`."""
     if not batch:

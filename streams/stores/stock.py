@@ -57,6 +57,13 @@ class Stock(Protocol):
         """
         ...
 
+    async def adopt_epoch(self, epoch: int, before: int) -> None:
+        """Go on under another epoch with all that is there; raises `Fenced` unless the stock carries `before`.
+
+        For a ledger that moved to another server while the stock lost nothing. Done already, it does nothing.
+        """
+        ...
+
     async def reserve(
         self, epoch: int, batch: Sequence[Reservation], *, now_ms: int, held_until_ms: int
     ) -> list[Verdict]:

@@ -163,6 +163,14 @@ class FakeStock(Stock):
             raise stock_checks.fenced(None, epoch)
         self._epoch, self._rebuilding = epoch, None
 
+    async def adopt_epoch(self, epoch: int, before: int) -> None:
+        """See `Stock`."""
+        if self._epoch is not None and self._stamp != self._runs:
+            raise stock_checks.fenced(self._epoch, epoch, "restarted")
+        if self._epoch not in (epoch, before):
+            raise stock_checks.fenced(self._epoch, epoch)
+        self._epoch = epoch
+
     async def reserve(
         self, epoch: int, batch: Sequence[Reservation], *, now_ms: int, held_until_ms: int
     ) -> list[Verdict]:

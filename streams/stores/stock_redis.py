@@ -115,6 +115,10 @@ class RedisStock(Stock):
         """See `Stock`."""
         await self._script("install_epoch", epoch, int(refilled))
 
+    async def adopt_epoch(self, epoch: int, before: int) -> None:
+        """See `Stock`."""
+        await self._script("adopt_epoch", epoch, before)
+
     async def reserve(
         self, epoch: int, batch: Sequence[Reservation], *, now_ms: int, held_until_ms: int
     ) -> list[Verdict]:

@@ -3,8 +3,7 @@
 A new migration adds a script here; the tests then migrate from each version to the newest with its data.
 """
 
-SAMPLES = {
-    "0001_books": """
+BOOKS = """
         INSERT INTO epochs (epoch, reason) VALUES (1, 'first');
         INSERT INTO decisions (decided_at, submitted_at, log_offset, log_partition, verdict, order_id, fingerprint,
                                channel, submission_id, held_until, total, buyer_id, currency, trace_id, skus, qtys,
@@ -21,5 +20,6 @@ SAMPLES = {
                 'payment.succeeded');
         INSERT INTO order_movements
         VALUES ('2026-11-11 00:01+00', 0, -2, 2, 2, '01a20179-bf2a-7deb-b553-195073662a22', 'TEA', 'main');
-    """,
-}
+    """
+
+SAMPLES = {"0001_books": BOOKS, "0002_failover": BOOKS}

@@ -33,6 +33,10 @@ OPTIONS = {
 }
 
 
+REPLICAS = {"synchronous_standby_names": ""}
+"""However the primary is run."""
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -79,6 +83,10 @@ class Server:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
         return [pid, *map(int, children)]
 
+    def promote(self) -> None:
+        """Make this standby a primary, for good."""
+        self.run("pg_ctl", "promote", "-w", "-D", self.data)
+
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """Stop: SIGINT is Postgres' fast shutdown, SIGQUIT its crash."""
         if self.process is not None:
@@ -94,7 +102,7 @@ def primary_and_replica(**options: str) -> Iterator[tuple[Server, Server]]:
     user = servers_user(room)
     if user is not None:
         os.chown(room, user.uid, user.gid)
-    primary, replica = Server(room / "primary", user, **options), Server(room / "replica", user, **options)
+    primary, replica = Server(room / "primary", user, **options), Server(room / "replica", user, **(options | REPLICAS))
     try:
         # The embedded build has no ICU; C collation is also what makes key comparison cheap and the same everywhere.
         primary.run("initdb", "-D", primary.data, "-U", "floodway", "-A", "trust", "--no-locale", "-E", "UTF8")

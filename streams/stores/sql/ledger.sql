@@ -3,6 +3,13 @@
 -- name: wal_token
 SELECT pg_current_wal_flush_lsn()::text
 
+-- name: wait_for_standby
+SELECT pg_logical_emit_message(true, 'floodway', '') WHERE current_setting('synchronous_standby_names') <> ''
+
+-- name: timeline
+SELECT CASE WHEN pg_is_in_recovery() THEN 0
+       ELSE ('x' || left(pg_walfile_name(pg_current_wal_flush_lsn()), 8))::bit(32)::integer END
+
 -- name: replica_reached
 SELECT coalesce(
     CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END >= $1::text::pg_lsn,
@@ -84,10 +91,17 @@ SELECT promotion_id, opens_at, closes_at, buyer_limit, state, quota_skus, quota_
 SELECT max(epoch) FROM epochs
 
 -- name: issue_epoch
+-- Each timeline has numbers of its own: an epoch that was lost with its server is not issued again.
 INSERT INTO epochs (epoch, installation, reason)
-SELECT coalesce(max(epoch), 0) + 1, coalesce((array_agg(installation ORDER BY epoch))[1], gen_random_uuid()), $1
+SELECT greatest(coalesce(max(epoch), 0) + 1, (server_timeline() - 1) * 1000000::bigint + 1),
+       coalesce((array_agg(installation ORDER BY epoch))[1], gen_random_uuid()), $1
   FROM epochs
 RETURNING epoch
+
+-- name: failed_over_since
+SELECT coalesce(bool_and(reason = $2) FILTER (WHERE epoch > $1),
+                (array_agg(timeline ORDER BY epoch DESC))[1] <> server_timeline())
+  FROM epochs
 
 -- name: installation
 SELECT installation FROM epochs ORDER BY epoch LIMIT 1
