@@ -101,8 +101,8 @@ class Stack:
         """Start all under `data_dir` and return when each answers and the replica streams.
 
         `broker` is `tansu`, or `kafka` with 1 or 3 `nodes`. With a `standby` the replica may be promoted. Ports of the
-        previous run are used again where they are free. `fresh` deletes all data first. Raises `StackError`, with nothing left running, when the directory is in
-        use or a server does not come up.
+        previous run are used again where they are free. `fresh` deletes all data first. Raises `StackError`, with
+        nothing left running, when the directory is in use or a server does not come up.
         """
         kind = _checked(broker, nodes)
         binaries = find_binaries()

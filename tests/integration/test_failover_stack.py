@@ -17,7 +17,7 @@ SYNC = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
 
 
 def port_of(stack: Stack, part: Part) -> int:
-    """Where one of the two servers listens: the first address of the primary's is Postgres', the second the replica's."""
+    """Where one of the two servers listens: the address names first Postgres, then the replica."""
     hosts = stack.addresses.postgres_dsn.split("@")[1].split("/")[0].split(",")
     return int(hosts[part is Part.REPLICA].split(":")[1])
 
