@@ -126,7 +126,7 @@ def run_one(
     shutil.rmtree(directory, ignore_errors=True)
     try:
         nodes = drill.nodes if used is Broker.KAFKA else 1
-        with Stack.start(directory, broker=used, nodes=nodes) as stack:
+        with Stack.start(directory, broker=used, nodes=nodes, standby=drill.standby) as stack:
             fault.prepare(stack, directory)
             asyncio.run(_perform(drill, fault, stack, directory, seed, report))
     except (FloodwayError, OSError, TimeoutError) as error:

@@ -9,7 +9,7 @@ from random import Random
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from infra.embedded import Broker, Stack
+from infra.embedded import Broker, Stack, Standby
 from infra.workers import Supervisor, worker_argv
 from loadtest.plan import Plan
 from streams.parts import Parts
@@ -59,6 +59,9 @@ class Fault(ABC):
     async def heal(self, scene: Scene) -> None:  # noqa: B027 - some heal by themselves
         """Take it out; a fault that heals by itself does nothing here."""
 
+    async def settle(self, scene: Scene) -> None:  # noqa: B027 - most have nothing left to do
+        """What is left to do when the surge is over, before the books are looked at."""
+
 
 class NoFault(Fault):
     """The surge itself is the fault."""
@@ -96,6 +99,8 @@ class Drill:
     brokers: tuple[Broker, ...] = EITHER
     nodes: int = 1
     """Of Apache Kafka; tansu has one."""
+    standby: Standby = Standby.NONE
+    """What Postgres' replica is for beside reading."""
     intake_workers: int = 2
     may_announce_again: bool = True
     """Whether an answer may come twice, with the same content: whoever dies between announcing and committing does."""

@@ -10,6 +10,7 @@ from loadtest.drills.proxy import HOST, Mode
 from loadtest.helpers import Helper, helper
 from streams.errors import FloodwayError
 from streams.settings import Settings
+from streams.stores.ledger_hosts import single_hosts
 
 LINKS = ("kafka", "redis", "postgres")
 
@@ -37,8 +38,8 @@ class Links:
         return replace(
             settings,
             kafka_bootstrap=kafka,
-            redis_url=_at_port(settings.redis_url, self._ports["redis"]["1"]),
-            postgres_dsn=_at_port(settings.postgres_dsn, self._ports["postgres"]["1"]),
+            redis_url=_at_ports(settings.redis_url, self._ports["redis"]),
+            postgres_dsn=_at_ports(settings.postgres_dsn, self._ports["postgres"]),
         )
 
     async def set(self, link: str, mode: Mode = Mode.OPEN, delay_s: float = 0.0) -> None:
@@ -52,7 +53,7 @@ class Links:
 def servers(settings: Settings) -> dict[str, dict[str, int]]:
     """The ports of each link's servers, by the number of the node. All must listen on the loopback interface."""
     brokers = settings.kafka_bootstrap.split(",")
-    found = {"kafka": brokers, "redis": [settings.redis_url], "postgres": [settings.postgres_dsn]}
+    found = {"kafka": brokers, "redis": [settings.redis_url], "postgres": single_hosts(settings.postgres_dsn)}
     return {
         link: {str(node): _port(address) for node, address in enumerate(some, start=1)} for link, some in found.items()
     }
@@ -65,7 +66,8 @@ def _port(address: str) -> int:
     return parts.port
 
 
-def _at_port(url: str, port: int) -> str:
+def _at_ports(url: str, ports: Mapping[str, int]) -> str:
     parts = urlsplit(url)
     user, at, _ = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{user}{at}{HOST}:{port}"))
+    hosts = ",".join(f"{HOST}:{port}" for port in ports.values())
+    return urlunsplit(parts._replace(netloc=f"{user}{at}{hosts}"))

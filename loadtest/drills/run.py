@@ -51,6 +51,7 @@ async def perform(drill: Drill, fault: Fault, scene: Scene, seed: int, report: D
                 scene.parts, plan, files, rate_per_s=drill.load.rate_per_s, tell=course.tell, stalled_s=STALLED_S
             )
             await hurting
+    await fault.settle(scene)
     if drill.holds_end:
         await _all_ended(scene, show)
     found.books = await audit(

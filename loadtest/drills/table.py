@@ -4,8 +4,9 @@ import asyncio
 from functools import partial
 from random import Random
 
-from infra.embedded import Part
+from infra.embedded import Part, Standby
 from loadtest.drills.drill import KAFKA_ONLY, Drill, Fault, Load, NoFault, Scene
+from loadtest.drills.failover import Failover
 from loadtest.drills.floods import TIMES, poisoned, repeated
 from loadtest.drills.network import BrokerKill, Network
 from loadtest.drills.postgres import DiskFull, PrimaryFrozen, ReplicaLag, ServerKill, can_mount
@@ -85,6 +86,14 @@ SINGLE: tuple[Drill, ...] = (
         partial(ServerKill, Part.POSTGRES),
         lasts_s=(2.0, 5.0),
         stops_all=True,
+    ),
+    Drill(
+        "postgres-failover",
+        "A primary lost for good, its standby promoted: nothing was announced that the new one does not know.",
+        Failover,
+        lasts_s=(1.0, 3.0),
+        stops_all=True,
+        standby=Standby.SYNC,
     ),
     Drill(
         "postgres-frozen",
