@@ -55,9 +55,11 @@ class Settings:
     redis_url: str = "redis://127.0.0.1:6379/0"
     """Redis or Valkey, version 7 or newer. With user and TLS: `rediss://user:password@host:6379/0?ssl_ca_certs=FILE`."""
     postgres_dsn: str = "postgresql://floodway@127.0.0.1:5432/floodway"
-    """The primary: all writes, and reads that must not lag. With TLS: `…?sslmode=verify-full&sslrootcert=FILE`."""
+    """The primary: all writes, and reads that must not lag. With TLS: `…?sslmode=verify-full&sslrootcert=FILE`. With a
+    standby: `postgresql://user@one:5432,two:5432/floodway?target_session_attrs=read-write`."""
     postgres_replica_dsn: str | None = None
-    """The replica: what people read. Without one the primary is read."""
+    """The replica: what people read; several hosts with `…?target_session_attrs=prefer-standby`. Without one the
+    primary is read."""
 
     topic_partitions: int = 12
     """Partitions of each topic when it is created; the bound of intake workers."""

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Literal
 
 from infra.embedded import kafka
-from infra.embedded.addresses import Addresses, Broker, Part, server_name
+from infra.embedded.addresses import Addresses, Broker, Part, Standby, server_name
 from infra.embedded.stack import Stack
 from infra.embedded.state import InUse, owner_pid, running
 from streams.errors import FloodwayError, StackError
@@ -37,6 +37,7 @@ def up(
     *,
     broker: Literal["tansu", "kafka"] = "tansu",
     nodes: Literal[1, 3] = 1,
+    standby: Standby = Standby.NONE,
     json: bool = False,
     fresh: bool = False,
     data_dir: Path = Path(".floodway"),
@@ -55,6 +56,9 @@ def up(
         tansu starts at once; kafka is Apache Kafka, needs Java 17, and is brought by Maven at its first start.
     nodes
         How many brokers; with 3 every record is on three of them, and on two before it counts as written.
+    standby
+        What Postgres' replica is for beside reading: `none`; `async`, it may take the primary's place, without what was
+        committed last; `sync`, a commit waits for it, and nothing is lost. The addresses then name both servers.
     json
         Print one JSON object instead of the export lines.
     fresh
@@ -67,7 +71,7 @@ def up(
     if addresses is None:
         with _signals_interrupt():
             try:
-                return _run(broker, nodes, json=json, fresh=fresh, data_dir=data_dir)
+                return _run(broker, nodes, standby, json=json, fresh=fresh, data_dir=data_dir)
             except KeyboardInterrupt:
                 _say("Interrupted while starting; nothing was left running.")
                 return INTERRUPTED
@@ -85,13 +89,13 @@ def up(
     return 0
 
 
-def _run(broker: str, nodes: int, *, json: bool, fresh: bool, data_dir: Path) -> int:
+def _run(broker: str, nodes: int, standby: Standby, *, json: bool, fresh: bool, data_dir: Path) -> int:
     if broker == Broker.KAFKA and not kafka.jars_dir().is_dir():
         _say(f"Bringing Apache Kafka {kafka.version()} to {kafka.jars_dir()}, once …")
         kafka.install()
     _say(f"Starting Kafka, Redis, Postgres and its replica in {data_dir} …")
     began = time.monotonic()
-    stack = Stack.start(data_dir, fresh=fresh, broker=broker, nodes=nodes)
+    stack = Stack.start(data_dir, fresh=fresh, broker=broker, nodes=nodes, standby=standby)
     try:
         _make_ready(stack.addresses)
         _warn_of_other_servers(stack.addresses)

@@ -263,3 +263,30 @@ async def test_a_promoted_replica_is_seen(replicas: tuple[Server, Server]) -> No
             await connection.aclose()
         await stock.close()
         await promoted.close()
+
+
+async def test_a_stock_goes_on_under_another_epoch(stock: Stock, restart: Restart) -> None:
+    """With all it has, once or twice told; not from an epoch that it does not carry, and not after a restart."""
+    await reserve(stock, order(1, ("A", 1)))
+    before = await books(stock)
+    with pytest.raises(Fenced, match="carries epoch 7"):
+        await stock.adopt_epoch(LATER + 1, LATER)
+    for _ in range(2):
+        await stock.adopt_epoch(LATER, EPOCH)
+    assert (await stock.carried()).epoch == LATER
+    assert await books(stock) == before
+    with pytest.raises(Fenced, match="carries epoch 8, newer than 7"):
+        await stock.settle(EPOCH, [])
+    with pytest.raises(Fenced, match="carries epoch 8"):
+        await stock.adopt_epoch(LATER + 1, EPOCH)
+    await restart(stock)
+    with pytest.raises(Fenced, match="restarted or promoted"):
+        await stock.adopt_epoch(LATER + 1, LATER)
+    with pytest.raises(Fenced):
+        await stock.adopt_epoch(LATER, LATER)
+
+
+async def test_an_empty_stock_is_not_taken_over(bare: Stock) -> None:
+    """It carries no epoch: nobody knows what it would go on with."""
+    with pytest.raises(Fenced, match="carries no epoch"):
+        await bare.adopt_epoch(LATER, EPOCH)
