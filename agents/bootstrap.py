@@ -4,6 +4,7 @@ import asyncio
 from functools import partial
 from typing import NamedTuple
 
+from streams.breakers import Breakers, guarded
 from streams.clock import Clock, SystemClock
 from streams.parts import Parts
 from streams.rebuild import ensure_stock
@@ -11,6 +12,7 @@ from streams.settings import Settings
 from streams.stores.kafka_access import access
 from streams.stores.ledger import Ledger
 from streams.stores.ledger_postgres import PostgresLedger
+from streams.stores.log import Log
 from streams.stores.log_kafka import KafkaLog
 from streams.stores.stock import Stock
 from streams.stores.stock_redis import RedisStock
@@ -46,11 +48,14 @@ async def connect_stock(settings: Settings) -> RedisStock:
     )
 
 
-async def connect(settings: Settings) -> Parts:
-    """All parts, connected. Raises `Unavailable` for the first that does not answer."""
-    ledger = await connect_ledger(settings)
-    stock = await connect_stock(settings)
-    log = await KafkaLog.connect(access(settings))
+async def connect(settings: Settings, breakers: Breakers | None = None) -> Parts:
+    """All parts, connected, the stores behind `breakers`. Raises `Unavailable` for the first that does not answer."""
+    ledger: Ledger = await connect_ledger(settings)
+    stock: Stock = await connect_stock(settings)
+    log: Log = await KafkaLog.connect(access(settings))
+    if breakers is not None:
+        stock, ledger = guarded(stock, breakers.stock), guarded(ledger, breakers.ledger)
+        log = guarded(log, breakers.log)
     clock = SystemClock()
     recover = partial(
         ensure_stock,
@@ -61,7 +66,7 @@ async def connect(settings: Settings) -> Parts:
         reason=LOST,
         may_rebuild=settings.stock_auto_rebuild,
     )
-    return Parts(stock, ledger, log, clock, settings, recover)
+    return Parts(stock, ledger, log, clock, settings, recover, breakers)
 
 
 async def close(parts: Parts) -> None:

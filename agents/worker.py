@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from agents.bootstrap import close, connect
+from agents.status import StatusFile
 from agents.transport import ChunkApp, TransportSettings, chunk_app, chunk_topic, run_worker
+from streams.breakers import Breakers
+from streams.clock import SystemClock
 from streams.errors import Fenced
 from streams.intake.pipeline import Intake
 from streams.lifecycle import Lifecycle
@@ -51,10 +54,11 @@ def run(role: str, settings: Settings) -> NoReturn:
 
 def intake_app(settings: Settings) -> ChunkApp:
     """Reads submissions and hands each chunk to the stages, which acknowledge it."""
-    app = _app("intake", settings)
+    breakers = Breakers.of(settings)
+    app = _app("intake", settings, breakers)
 
     async def intake(stream: Any) -> None:
-        async with _parts(settings) as parts, asyncio.TaskGroup() as tasks:
+        async with _parts(settings, breakers) as parts, asyncio.TaskGroup() as tasks:
             stages = Intake(parts)
             work = tasks.create_task(stages.run(), name="stages")
             async for event in stream.noack().events():
@@ -67,10 +71,11 @@ def intake_app(settings: Settings) -> ChunkApp:
 
 def lifecycle_app(settings: Settings) -> ChunkApp:
     """Reads reports; beside that looks through holds and promotions at short intervals."""
-    app = _app("lifecycle", settings)
+    breakers = Breakers.of(settings)
+    app = _app("lifecycle", settings, breakers)
 
     async def lifecycle(stream: Any) -> None:
-        async with _parts(settings) as parts, asyncio.TaskGroup() as tasks:
+        async with _parts(settings, breakers) as parts, asyncio.TaskGroup() as tasks:
             orders = Lifecycle(parts)
             work = tasks.create_task(_keep(orders, parts), name="keeper")
             async for event in stream.noack().events():
@@ -102,15 +107,17 @@ async def advance(parts: Parts) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _parts(settings: Settings) -> AsyncIterator[Parts]:
-    parts = await until_available("connect", lambda: connect(settings), max_delay_s=settings.retry_max_delay_s)
+async def _parts(settings: Settings, breakers: Breakers) -> AsyncIterator[Parts]:
+    parts = await until_available(
+        "connect", lambda: connect(settings, breakers), max_delay_s=settings.retry_max_delay_s
+    )
     try:
         yield parts
     finally:
         await close(parts)
 
 
-def _app(role: str, settings: Settings) -> ChunkApp:
+def _app(role: str, settings: Settings, breakers: Breakers) -> ChunkApp:
     transport = TransportSettings(
         chunk_max_records=settings.chunk_max_records,
         max_inflight_records=max(20_000, 4 * settings.chunk_max_records),
@@ -126,14 +133,14 @@ def _app(role: str, settings: Settings) -> ChunkApp:
         session_timeout_s=settings.session_timeout_s,
         transport=transport,
     )
-    if settings.ready_file is not None:
-        _tell_when_assigned(app, Path(settings.ready_file))
+    path = None if settings.ready_file is None else Path(settings.ready_file)
+    _tell_when_assigned(app, StatusFile(path, breakers, SystemClock()))
     return app
 
 
-def _tell_when_assigned(app: ChunkApp, file: Path) -> None:
+def _tell_when_assigned(app: ChunkApp, status: StatusFile) -> None:
     async def assigned(_app: Any, assigned: Any, **_: Any) -> None:
         if assigned:
-            file.touch()
+            status.ready()
 
     app.on_partitions_assigned.connect(assigned, weak=False)

@@ -1,5 +1,6 @@
 """Worker processes as children that cannot outlive us, started again when they die."""
 
+import json
 import os
 import signal
 import subprocess
@@ -8,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from infra.embedded import spawn
 from streams.settings import PREFIX, Settings, environment
@@ -121,6 +122,11 @@ class Supervisor:
             slot.process is not None and slot.process.poll() is None and self._ready_file(slot).exists()
             for slot in self._slots
         )
+
+    def statuses(self) -> list[dict[str, Any]]:
+        """What the workers that have had partitions say of themselves, see `agents.status`."""
+        files = [file for slot in self._slots if (file := self._ready_file(slot)).exists()]
+        return [json.loads(file.read_text(encoding="utf-8")) for file in files]
 
     def __len__(self) -> int:
         return len(self._slots)

@@ -6,7 +6,8 @@
     ├── Unavailable              a dependency did not answer; trying again may help
     │   ├── StockUnavailable     Redis
     │   ├── LedgerUnavailable    Postgres
-    │   └── LogUnavailable       Kafka
+    │   ├── LogUnavailable       Kafka
+    │   └── BreakerOpen          it failed too often lately: it was not even asked
     ├── LogRefused               Kafka answered, and will answer the same again: a person must act
     │   ├── LogForbidden         the credentials are wrong, or may not do this
     │   └── RecordTooLarge       a record is larger than its topic takes
@@ -37,9 +38,13 @@ class StackError(FloodwayError):
 
 
 class Unavailable(FloodwayError):
-    """A dependency did not answer in time or broke off; the same call may go through later."""
+    """A dependency did not answer in time or broke off; the same call may go through later.
+
+    `retry_after_s` tells when it makes sense to try again, where somebody knows.
+    """
 
     exit_code = 75  # sysexits' EX_TEMPFAIL
+    retry_after_s: float | None = None
 
 
 class StockUnavailable(Unavailable):
@@ -52,6 +57,10 @@ class LedgerUnavailable(Unavailable):
 
 class LogUnavailable(Unavailable):
     """Kafka did not answer."""
+
+
+class BreakerOpen(Unavailable):
+    """A dependency failed too often, or was too slow, so it is left alone for a while."""
 
 
 class LogRefused(FloodwayError):

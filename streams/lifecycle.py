@@ -69,6 +69,7 @@ class Lifecycle:
 
     async def take(self, chunk: Chunk) -> None:
         """Apply a chunk of reports, in order for each order, and acknowledge it. Raises `TooManyDeadLetters`."""
+        await self._parts.let_in()
         reports, dead = _decode(chunk)
         self._cap.count(len(chunk.records), len(dead))
         orders = await self._orders({r.order_id for _, r in reports})

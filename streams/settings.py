@@ -103,23 +103,39 @@ class Settings:
     stock_auto_rebuild: bool = True
     """Rebuild the stock from the ledger when Redis was restarted or has lost data; `false` leaves that to people."""
 
+    breaker_window_calls: int = 10
+    """Calls to Redis, Postgres or Kafka that its circuit breaker looks back on, in each worker."""
+    breaker_min_calls: int = 4
+    """With fewer calls than this since it closed, a breaker does not open."""
+    breaker_trip_share: float = 0.5
+    """A breaker opens when this share of the calls it looks back on failed, or was slow."""
+    breaker_slow_s: float = 2.0
+    """A call that takes longer is slow to a breaker, even if it succeeds."""
+    breaker_open_s: float = 2.0
+    """How long an open breaker lets nothing through, give or take a fifth; workers take nothing in meanwhile."""
+    breaker_probes: int = 2
+    """Calls let through, one at a time, to see whether an open breaker may close."""
+
     stall_timeout_s: float = 60.0
     """A worker before which records wait and nothing moves for so long ends, to be started again; not in an outage."""
     dead_letter_max_share: float = 0.9
     """A worker stops when more than this share of the last 1,000 messages could not be taken; 1 never stops it."""
 
     ready_file: str | None = None
-    """A worker makes this file once it has its partitions: for supervisors, probes and tests to wait on."""
+    """A worker makes this file once it has its partitions; its JSON tells how the breakers stand."""
     log_level: str = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""
 
     def __post_init__(self) -> None:
         _positive(self)
         _relation(self, "hold_ttl_s", "<", "dedupe_retention_s", "a repeat must not outlive the memory of its hold")
-        for name in ("retry_max_delay_s", "postgres_timeout_s", "redis_timeout_s"):
+        for name in ("retry_max_delay_s", "postgres_timeout_s", "redis_timeout_s", "breaker_open_s"):
             _relation(self, name, "<", "stall_timeout_s", "waiting for a dependency must not look like a stall")
         _relation(self, "chunk_max_records", "<=", "batch_max_orders", "a chunk must fit a batch")
         _relation(self, "replica_wait_s", "<=", "postgres_timeout_s", "a wait must end before its statement does")
+        _relation(self, "breaker_min_calls", "<=", "breaker_window_calls", "a breaker would never open")
+        if self.breaker_trip_share > 1:
+            raise SettingsError(f"{PREFIX}BREAKER_TRIP_SHARE={self.breaker_trip_share} is over 1: it is a share.")
         if self.postgres_pool < 2:
             raise SettingsError(f"{PREFIX}POSTGRES_POOL=1 is too few: a rebuild of the stock takes 2 connections.")
         for name in ("batch_max_orders", "expiry_batch"):

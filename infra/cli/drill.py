@@ -223,6 +223,9 @@ def _list(*, json: bool) -> int:
 def _tell(report: "DrillReport") -> None:
     for words in report.said:
         people.print(f"  {words}", soft_wrap=True)
+    if report.breakers_opened:
+        times = ", ".join(f"{name} {count}" for name, count in report.breakers_opened.items())
+        people.print(f"  breakers opened: {times}", soft_wrap=True)
     for failure in report.failures:
         people.print(f"  {failure}", style="bold red", soft_wrap=True)
     if report.kept:

@@ -106,6 +106,8 @@ class Drill:
     """Whether an answer may come twice, with the same content: whoever dies between announcing and committing does."""
     stops_all: bool = False
     """Whether nothing can be decided while the fault is there: if something was, it put nothing to the test."""
+    opens: str | None = None
+    """The breaker that must open in some worker, by its name; None for any or none."""
     may_die: bool = False
     """Whether a worker may end with an error and be started again. It loses nothing by that, but time."""
     settings: dict[str, Any] = field(default_factory=dict)

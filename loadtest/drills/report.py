@@ -1,7 +1,8 @@
 """What a drill came to: figures around the fault, and whether what must hold did."""
 
 import signal
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -43,6 +44,8 @@ class DrillReport:
     longest_gap_s: float = 0.0
     worst_latency_s: float = 0.0
     worker_restarts: int = 0
+    breakers_opened: dict[str, int] = field(default_factory=dict)
+    """How often, by breaker, in all workers that were there at the end."""
     seconds: float = 0.0
     said: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
@@ -101,11 +104,22 @@ def around(report: DrillReport, surge: SurgeReport, fault_ms: float | None, heal
 
 
 def vacuous(drill: Drill, report: DrillReport, lasts_s: float) -> list[str]:
-    """A fault that should have stopped everything for `lasts_s`, and did not."""
-    if not drill.stops_all or report.longest_gap_s >= lasts_s / 2:
-        return []
-    words = f"decisions never paused for more than {report.longest_gap_s:.1f} s"
-    return [f"The fault was there for {lasts_s:.1f} s, and {words}: nothing was put to the test."]
+    """A fault that should have stopped everything for `lasts_s`, or opened a breaker, and did not."""
+    found = []
+    if drill.stops_all and report.longest_gap_s < lasts_s / 2:
+        words = f"decisions never paused for more than {report.longest_gap_s:.1f} s"
+        found.append(f"The fault was there for {lasts_s:.1f} s, and {words}: nothing was put to the test.")
+    if drill.opens is not None and not report.breakers_opened.get(drill.opens):
+        found.append(f"The breaker of {drill.opens} opened in no worker.")
+    return found
+
+
+def opened(statuses: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """How often each breaker has opened, by what workers say of themselves; those that never did are left out."""
+    found: Counter[str] = Counter()
+    for status in statuses:
+        found.update({name: breaker["opened"] for name, breaker in status["breakers"].items()})
+    return dict(+found)
 
 
 def failures(drill: Drill, plan: Plan, surge: SurgeReport, endings: Sequence[Ending] = ()) -> list[str]:

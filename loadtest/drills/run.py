@@ -9,7 +9,7 @@ from time import monotonic
 from agents.worker import group
 from loadtest import planfile, surge
 from loadtest.drills.drill import Drill, Fault, Moment, Scene, moment
-from loadtest.drills.report import DrillReport, around, failures, vacuous
+from loadtest.drills.report import DrillReport, around, failures, opened, vacuous
 from loadtest.mixes import make_plan
 from loadtest.outcome import SurgeReport
 from loadtest.plan import Plan
@@ -120,6 +120,7 @@ def _enter(report: DrillReport, drill: Drill, plan: Plan, found: SurgeReport, co
     report.oversold = found.books.oversold
     report.books = found.books.faults()
     report.surge = found.as_dict()
+    report.breakers_opened = opened(course.scene.workers.statuses())
     report.said = course.scene.said
     report.failures = [*course.scene.complaints, *vacuous(drill, report, course.when.lasts_s)]
     report.failures += failures(drill, plan, found, course.scene.workers.endings)

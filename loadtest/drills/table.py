@@ -79,6 +79,8 @@ SINGLE: tuple[Drill, ...] = (
         "A Redis 400 ms away slows orders and loses none.",
         partial(Network, "redis", delay_s=SLOW_S),
         lasts_s=(4.0, 6.0),
+        settings={"breaker_slow_s": 1.5 * SLOW_S},
+        opens="redis",
     ),
     Drill(
         "postgres-primary-kill",
@@ -107,6 +109,8 @@ SINGLE: tuple[Drill, ...] = (
         "A primary 400 ms away slows orders and loses none.",
         partial(Network, "postgres", delay_s=SLOW_S),
         lasts_s=(4.0, 6.0),
+        settings={"breaker_slow_s": 1.5 * SLOW_S},
+        opens="postgres",
     ),
     Drill(
         "postgres-disk-full",

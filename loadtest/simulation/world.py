@@ -9,6 +9,7 @@ from loadtest.simulation.loop import SimulatedLoop, SimulatedProcess
 from loadtest.simulation.network import Network, run_at_once
 from loadtest.simulation.plan import Plan
 from loadtest.simulation.trace import Trace
+from streams.breakers import Breakers, guarded
 from streams.errors import LedgerUnavailable, LogUnavailable, StockUnavailable, Unavailable
 from streams.parts import Parts
 from streams.settings import Settings
@@ -70,17 +71,21 @@ class World:
             chunk_max_records=plan.chunk_max,
             batch_max_orders=plan.batch_max,
             expiry_batch=4,
+            breaker_slow_s=1.0,
+            breaker_open_s=1.0,
         )
 
     def parts(self, process: SimulatedProcess, watcher: Watcher, skew_ms: int = 0) -> Parts:
         """What one process works with."""
         remote = _Remote(self.network, process, watcher, self.trace)
+        breakers = Breakers.of(self.settings, now_s=self.loop.time)
         return Parts(
-            cast("Stock", remote.store("stock", lambda: self.stock, StockUnavailable)),
-            cast("Ledger", remote.store("ledger", lambda: self.ledger, LedgerUnavailable)),
-            cast("Log", remote.store("log", lambda: self.log, LogUnavailable)),
+            guarded(cast("Stock", remote.store("stock", lambda: self.stock, StockUnavailable)), breakers.stock),
+            guarded(cast("Ledger", remote.store("ledger", lambda: self.ledger, LedgerUnavailable)), breakers.ledger),
+            guarded(cast("Log", remote.store("log", lambda: self.log, LogUnavailable)), breakers.log),
             SimulatedClock(self.loop, skew_ms),
             self.settings,
+            breakers=breakers,
         )
 
 

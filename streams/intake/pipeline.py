@@ -40,7 +40,8 @@ class Intake:
         self._persisted: asyncio.Queue[Batch] = asyncio.Queue(maxsize=1)
 
     async def take(self, chunk: Chunk) -> None:
-        """Decode a chunk and queue it; waits while the pipeline is full. Raises `TooManyDeadLetters`."""
+        """Decode and queue a chunk; waits while the pipeline is full or a breaker open. Raises `TooManyDeadLetters`."""
+        await self._parts.let_in()
         batch = decode(chunk)
         self._cap.count(len(batch), len(batch.dead))
         await self._decoded.put(batch)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from agents.bootstrap import prepare
 from agents.worker import group
@@ -49,6 +50,14 @@ class Workers:
     def pids(self, role: str | None = None) -> list[int]:
         """Processes alive."""
         return self._supervisor.pids(role)
+
+    def scale(self, role: str, count: int) -> None:
+        """Have so many of a role from now on."""
+        self._supervisor.scale(role, count)
+
+    def statuses(self) -> list[dict[str, Any]]:
+        """What those that have had partitions say of themselves."""
+        return self._supervisor.statuses()
 
     def kill(self, pid: int) -> None:
         """`kill -9`; the supervisor starts another."""

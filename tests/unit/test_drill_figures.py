@@ -11,7 +11,16 @@ from infra.embedded import Broker
 from infra.workers import Ending
 from loadtest.drills.drill import Drill, Load, NoFault, moment
 from loadtest.drills.floods import POISON_SHARE, TIMES
-from loadtest.drills.report import DrillReport, around, failures, first_answer_s, longest_gap_s, recovered_s, vacuous
+from loadtest.drills.report import (
+    DrillReport,
+    around,
+    failures,
+    first_answer_s,
+    longest_gap_s,
+    opened,
+    recovered_s,
+    vacuous,
+)
 from loadtest.drills.run import planned
 from loadtest.drills.table import DRILLS, PAIRABLE, pair
 from loadtest.generator import SLOT_MS, GeneratorReport
@@ -167,6 +176,17 @@ def test_a_fault_that_stopped_nothing_fails_its_drill() -> None:
     assert vacuous(DRILLS["network-delay-kafka"], report, 4.0) == []
     report.longest_gap_s = 3.9
     assert vacuous(DRILLS["network-cut-redis"], report, 4.0) == []
+
+
+def test_a_breaker_that_should_have_opened_and_did_not_fails_its_drill() -> None:
+    """By what the workers say: each breaker's times are added up, those of others do not count."""
+    report = DrillReport("redis-slow", 1, "tansu")
+    quiet = {"breakers": {"redis": {"opened": 0}, "postgres": {"opened": 2}}}
+    report.breakers_opened = opened([quiet, quiet])
+    assert report.breakers_opened == {"postgres": 4}
+    assert vacuous(DRILLS["redis-slow"], report, 4.0) == ["The breaker of redis opened in no worker."]
+    report.breakers_opened = opened([quiet, {"breakers": {"redis": {"opened": 1}}}])
+    assert vacuous(DRILLS["redis-slow"], report, 4.0) == []
 
 
 def test_a_worker_that_died_by_itself_fails_its_drill() -> None:

@@ -90,6 +90,7 @@ def test_every_number_is_finite(name: str, text: str) -> None:
         ({"hold_ttl_s": 100.0, "dedupe_retention_s": 100.0}, ("HOLD_TTL_S=100.0", "DEDUPE_RETENTION_S=100.0")),
         ({"chunk_max_records": 101, "batch_max_orders": 100}, ("CHUNK_MAX_RECORDS=101", "BATCH_MAX_ORDERS=100")),
         ({"replica_wait_s": 2.0, "postgres_timeout_s": 1.0}, ("REPLICA_WAIT_S=2.0", "POSTGRES_TIMEOUT_S=1.0")),
+        ({"breaker_min_calls": 11}, ("BREAKER_MIN_CALLS=11", "BREAKER_WINDOW_CALLS=10")),
         ({"topic_min_insync": 2}, ("TOPIC_MIN_INSYNC=2", "TOPIC_REPLICATION=1")),
     ],
 )
@@ -110,6 +111,7 @@ def test_a_broken_relation_names_both_sides(values: dict[str, float], named: tup
         {"replica_wait_s": 1.0, "postgres_timeout_s": 1.0},
         {"batch_max_orders": 5_000},
         {"expiry_batch": 5_000},
+        {"breaker_min_calls": 10, "breaker_trip_share": 1.0},
         {"log_level": "DEBUG"},
     ],
 )
@@ -123,13 +125,14 @@ def test_relations_and_bounds_allow_their_edge(values: dict[str, float | str]) -
     [
         ("batch_max_orders", 5_001),
         ("expiry_batch", 5_001),
+        ("breaker_trip_share", 1.5),
         ("log_level", "LOUD"),
         ("kafka_security", "TLS"),
         ("kafka_sasl_mechanism", "GSSAPI"),
         ("kafka_security", "SASL_SSL"),
     ],
 )
-def test_what_a_script_or_the_log_cannot_take_is_refused(name: str, value: int | str) -> None:
+def test_what_a_script_or_the_log_cannot_take_is_refused(name: str, value: float | str) -> None:
     """Found at start, by name, not by the first batch."""
     with pytest.raises(SettingsError, match=f"^{PREFIX}{name.upper()}={value} "):
         load({}, **{name: value})
