@@ -60,10 +60,11 @@ def intake_app(settings: Settings) -> ChunkApp:
     async def intake(stream: Any) -> None:
         async with _parts(settings, breakers) as parts, asyncio.TaskGroup() as tasks:
             stages = Intake(parts)
-            work = tasks.create_task(stages.run(), name="stages")
+            background = tasks.create_task(stages.run(), name="stages"), tasks.create_task(parts.ask_when_idle())
             async for event in stream.noack().events():
                 await stages.take(event.value)
-            work.cancel()
+            for task in background:
+                task.cancel()
 
     app.agent(chunk_topic(app, SUBMITTED.name), name="intake")(intake)
     return app
@@ -77,10 +78,14 @@ def lifecycle_app(settings: Settings) -> ChunkApp:
     async def lifecycle(stream: Any) -> None:
         async with _parts(settings, breakers) as parts, asyncio.TaskGroup() as tasks:
             orders = Lifecycle(parts)
-            work = tasks.create_task(_keep(orders, parts), name="keeper")
+            background = (
+                tasks.create_task(_keep(orders, parts), name="keeper"),
+                tasks.create_task(parts.ask_when_idle()),
+            )
             async for event in stream.noack().events():
                 await orders.take(event.value)
-            work.cancel()
+            for task in background:
+                task.cancel()
 
     app.agent(chunk_topic(app, REPORTED.name), name="lifecycle")(lifecycle)
     return app

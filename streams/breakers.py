@@ -63,7 +63,8 @@ class Breaker:
         """Called after each change of state."""
         self._now_s = now_s
         self._open_s = settings.breaker_open_s * uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - jitter, no secret
-        self._changed_at_s, self._opened = now_s(), 0
+        self._changed_at_s = self._asked_at_s = now_s()
+        self._opened = 0
         self._circuit = CircuitBreaker(
             name=name,
             config=Config(
@@ -85,6 +86,7 @@ class Breaker:
 
         An outage is told when it makes sense to try again, see `Unavailable.retry_after_s`.
         """
+        self._asked_at_s = self._now_s()
         try:
             return await self._circuit.call_async(call, *args, **named)
         except CircuitOpenError as refused:
@@ -107,6 +109,11 @@ class Breaker:
     def closed(self) -> bool:
         """Whether all is well, as far as it knows."""
         return self._circuit.state is State.CLOSED
+
+    @property
+    def forgotten(self) -> bool:
+        """Whether it would let a call through to see whether all is well, and for a while nobody made one."""
+        return not self.closed and not self.shut_for_s and self._now_s() - self._asked_at_s > self._open_s
 
     def status(self) -> BreakerStatus:
         """How it stands now."""

@@ -103,9 +103,9 @@ class Settings:
     stock_auto_rebuild: bool = True
     """Rebuild the stock from the ledger when Redis was restarted or has lost data; `false` leaves that to people."""
 
-    breaker_window_calls: int = 10
+    breaker_window_calls: int = 6
     """Calls to Redis, Postgres or Kafka that its circuit breaker looks back on, in each worker."""
-    breaker_min_calls: int = 4
+    breaker_min_calls: int = 3
     """With fewer calls than this since it closed, a breaker does not open."""
     breaker_trip_share: float = 0.5
     """A breaker opens when this share of the calls it looks back on failed, or was slow."""

@@ -178,8 +178,8 @@ class _Troubled:
         if not inspect.iscoroutinefunction(call):
             return call
 
-        def troubled(*args: Any, **named: Any) -> Awaitable[Any]:
-            return self._trouble.meet(f"{self._name}.{method}", lambda: call(*args, **named))
+        async def troubled(*args: Any, **named: Any) -> Any:
+            return await self._trouble.meet(f"{self._name}.{method}", lambda: call(*args, **named))
 
         return troubled
 

@@ -11,13 +11,14 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from builders import NOW_MS, SETTINGS, World, chunk, submission, world
+from builders import NOW_MS, SETTINGS, Trouble, World, chunk, outages, submission, world
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.status import StatusFile
 from agents.transport.watchdog import StallWatch, Standing
 from loadtest.simulation.loop import SimulatedLoop
+from loadtest.simulation.network import run_at_once
 from streams.breakers import JITTER, PROBE_WAIT_S, Breaker, Breakers, guarded
 from streams.clock import ManualClock
 from streams.errors import BreakerOpen, Fenced, StockUnavailable, Unavailable
@@ -51,7 +52,7 @@ class Server:
         """One call by way of the breaker: how it ended."""
         self.takes_s, self.error = takes_s, error or (StockUnavailable("down") if fails else None)
         try:
-            return asyncio.run(self.breaker.call(self.answer))
+            return run_at_once(self.breaker.call(self.answer))
         except BreakerOpen as refused:
             return "refused" if 0 < (refused.retry_after_s or 0) <= OPEN_AT_MOST_S else "refused without a time"
         except (Unavailable, Fenced):
@@ -95,7 +96,7 @@ def test_it_closes_after_a_few_good_probes(probes: int) -> None:
     """When its time is up so many calls go through, and all after them; a window of before does not count."""
     server = Server(replace(TUNED, breaker_probes=probes))
     server.break_down()
-    server.now_s += server.breaker.shut_for_s
+    server.now_s += server.breaker.shut_for_s + 0.001
     before = server.calls
     assert [server.ask() for _ in range(probes)] == ["answer"] * probes
     assert server.breaker.closed
@@ -109,7 +110,7 @@ def test_a_failed_probe_opens_it_again() -> None:
     server = Server()
     server.break_down()
     for spell in range(2, 6):
-        server.now_s += server.breaker.shut_for_s
+        server.now_s += server.breaker.shut_for_s + 0.001
         before = server.calls
         assert [server.ask(fails=True) for _ in range(9)] == ["failed"] * 2 + ["refused"] * 7
         assert server.calls == before + TUNED.breaker_probes
@@ -124,7 +125,7 @@ async def test_one_probe_at_a_time_and_a_cancelled_one_gives_its_place_back() ->
         server.error = StockUnavailable("down")
         with pytest.raises(StockUnavailable):
             await server.breaker.call(server.answer)
-    server.now_s += server.breaker.shut_for_s
+    server.now_s += server.breaker.shut_for_s + 0.001
     server.error = None
     probe = asyncio.create_task(server.breaker.call(asyncio.Event().wait))
     await asyncio.sleep(0)
@@ -204,7 +205,7 @@ def test_a_long_outage_costs_few_calls_and_little_time_after_it() -> None:
         back_s = await until_available("reserve", lambda: breaker.call(answer), max_delay_s=5.0)
         open_s = settings.breaker_open_s
         assert 600 <= back_s <= 600 + open_s * (1 + JITTER) * LATER[1] + 1
-        assert calls <= 4 + settings.breaker_probes * math.ceil(600 / (open_s * (1 - JITTER)))
+        assert calls <= settings.breaker_min_calls + settings.breaker_probes * math.ceil(600 / (open_s * (1 - JITTER)))
         assert calls >= 100
 
     virtual(main)
@@ -247,10 +248,10 @@ async def test_a_guarded_store_is_the_store_with_a_breaker() -> None:
     assert await again.call(2, times=3) == 6
 
 
-def tripped(made: World, settings: Settings, now_s: Callable[[], float]) -> Parts:
-    """Parts behind breakers."""
+def tripped(made: World, settings: Settings, now_s: Callable[[], float], trouble: Trouble | None = None) -> Parts:
+    """Parts behind breakers, which can trip."""
     breakers = Breakers.of(settings, now_s=now_s)
-    plain = made.parts(settings=settings)
+    plain = made.parts(trouble, settings)
     stores = guarded(plain.stock, breakers.stock), guarded(plain.ledger, breakers.ledger)
     return Parts(*stores, guarded(plain.log, breakers.log), plain.clock, settings, breakers=breakers)
 
@@ -283,6 +284,30 @@ def test_intake_takes_no_chunk_while_a_breaker_is_open(which: str) -> None:
         await one.done.wait()
         assert loop.time() >= waits_to_s
         assert len(made.decisions()) == 1
+
+    virtual(main)
+
+
+def test_an_idle_worker_asks_whether_the_server_is_back() -> None:
+    """With nothing to do an open breaker closes all the same, by a few calls, and none is made while all is well."""
+
+    async def main(loop: SimulatedLoop) -> None:
+        made, trouble = await world(), outages(["stock.epoch", "ledger.epoch"], times=5)
+        parts = tripped(made, replace(SETTINGS, breaker_open_s=2.0), loop.time, trouble)
+        assert parts.breakers is not None
+        asking = loop.create_task(parts.ask_when_idle())
+        await asyncio.sleep(100)
+        assert trouble.calls == []
+        for store in (parts.stock, parts.ledger):
+            for _ in range(5):
+                with pytest.raises(Unavailable):
+                    await store.epoch()
+        assert len(trouble.calls) == 2 * SETTINGS.breaker_min_calls
+        await asyncio.sleep(100)
+        assert parts.breakers.stock.closed
+        assert parts.breakers.ledger.closed
+        assert len(trouble.calls) <= 2 * (5 + 2 * SETTINGS.breaker_probes)
+        asking.cancel()
 
     virtual(main)
 

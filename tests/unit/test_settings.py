@@ -90,7 +90,7 @@ def test_every_number_is_finite(name: str, text: str) -> None:
         ({"hold_ttl_s": 100.0, "dedupe_retention_s": 100.0}, ("HOLD_TTL_S=100.0", "DEDUPE_RETENTION_S=100.0")),
         ({"chunk_max_records": 101, "batch_max_orders": 100}, ("CHUNK_MAX_RECORDS=101", "BATCH_MAX_ORDERS=100")),
         ({"replica_wait_s": 2.0, "postgres_timeout_s": 1.0}, ("REPLICA_WAIT_S=2.0", "POSTGRES_TIMEOUT_S=1.0")),
-        ({"breaker_min_calls": 11}, ("BREAKER_MIN_CALLS=11", "BREAKER_WINDOW_CALLS=10")),
+        ({"breaker_min_calls": 7}, ("BREAKER_MIN_CALLS=7", "BREAKER_WINDOW_CALLS=6")),
         ({"topic_min_insync": 2}, ("TOPIC_MIN_INSYNC=2", "TOPIC_REPLICATION=1")),
     ],
 )
@@ -111,7 +111,7 @@ def test_a_broken_relation_names_both_sides(values: dict[str, float], named: tup
         {"replica_wait_s": 1.0, "postgres_timeout_s": 1.0},
         {"batch_max_orders": 5_000},
         {"expiry_batch": 5_000},
-        {"breaker_min_calls": 10, "breaker_trip_share": 1.0},
+        {"breaker_min_calls": 6, "breaker_trip_share": 1.0},
         {"log_level": "DEBUG"},
     ],
 )

@@ -52,7 +52,7 @@ def frozen(stack: Stack, part: Part) -> Iterator[None]:
 
 @pytest.mark.timeout(200)
 async def test_a_server_that_stands_still_opens_its_breaker_and_ends_no_worker() -> None:
-    """For Redis, then Postgres: longer than a stall would be forgiven, and through a rebalance; all decided after it."""
+    """For Redis, then Postgres: longer than a stall is forgiven, and through a rebalance; then all is decided."""
     with tempfile.TemporaryDirectory(prefix="floodway-") as directory, Stack.start(Path(directory)) as own:
         settings = await prepared(own, **SHORT)
         with workers(settings, intake=1, lifecycle=1) as running:
