@@ -22,7 +22,7 @@ from interlock import CircuitBreaker, CircuitOpenError, Config, EventListener, S
 
 from streams.errors import BreakerOpen, Unavailable
 from streams.settings import Settings
-from streams.waiting import note_wait
+from streams.waiting import BEAT_S, note_wait
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -63,6 +63,7 @@ class Breaker:
         """Called after each change of state."""
         self._now_s = now_s
         self._open_s = settings.breaker_open_s * uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - jitter, no secret
+        self._slow_s, self._excused_s = settings.breaker_slow_s, settings.stall_timeout_s
         self._changed_at_s = self._asked_at_s = now_s()
         self._opened = 0
         self._circuit = CircuitBreaker(
@@ -87,6 +88,7 @@ class Breaker:
         An outage is told when it makes sense to try again, see `Unavailable.retry_after_s`.
         """
         self._asked_at_s = self._now_s()
+        excuse = _Excuse(self._slow_s, self._excused_s)
         try:
             return await self._circuit.call_async(call, *args, **named)
         except CircuitOpenError as refused:
@@ -97,6 +99,8 @@ class Breaker:
         except Unavailable as outage:
             outage.retry_after_s = None if self.closed else self.shut_for_s or PROBE_WAIT_S
             raise
+        finally:
+            excuse.end()
 
     @property
     def shut_for_s(self) -> float:
@@ -188,6 +192,28 @@ class _Guarded:
 
         setattr(self, name, found)
         return found
+
+
+class _Excuse:
+    """Says that this process waits, once a call takes long: it may come to several timeouts before it ends.
+
+    Not for ever: what hangs without a timeout is to be found by the watchdog all the same.
+    """
+
+    def __init__(self, after_s: float, at_most_s: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._left = max(1, round(at_most_s / BEAT_S))
+        self._timer = self._loop.call_later(after_s, self._beat)
+
+    def _beat(self) -> None:
+        note_wait()
+        self._left -= 1
+        if self._left > 0:
+            self._timer = self._loop.call_later(BEAT_S, self._beat)
+
+    def end(self) -> None:
+        """The call has ended."""
+        self._timer.cancel()
 
 
 class _Clock:

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from agents.status import StatusFile
 from agents.transport.watchdog import StallWatch, Standing
 from loadtest.simulation.loop import SimulatedLoop
-from loadtest.simulation.network import run_at_once
 from streams.breakers import JITTER, PROBE_WAIT_S, Breaker, Breakers, guarded
 from streams.clock import ManualClock
 from streams.errors import BreakerOpen, Fenced, StockUnavailable, Unavailable
@@ -30,6 +29,11 @@ from streams.waiting import last_wait_s
 
 TUNED = Settings(breaker_window_calls=6, breaker_min_calls=3, breaker_slow_s=1.0, breaker_open_s=10.0)
 OPEN_AT_MOST_S = 10.0 * (1 + JITTER)
+
+
+def loop_of() -> SimulatedLoop:
+    """A loop on virtual time."""
+    return SimulatedLoop(Random(7))  # type: ignore[abstract]  # what it lacks is I/O
 
 
 class Server:
@@ -52,7 +56,7 @@ class Server:
         """One call by way of the breaker: how it ended."""
         self.takes_s, self.error = takes_s, error or (StockUnavailable("down") if fails else None)
         try:
-            return run_at_once(self.breaker.call(self.answer))
+            return loop_of().run(self.breaker.call(self.answer))
         except BreakerOpen as refused:
             return "refused" if 0 < (refused.retry_after_s or 0) <= OPEN_AT_MOST_S else "refused without a time"
         except (Unavailable, Fenced):
@@ -180,7 +184,7 @@ def test_however_it_goes_it_stays_within_its_rules(course: list[tuple[str, float
 
 def virtual(main: Callable[[SimulatedLoop], Awaitable[None]]) -> None:
     """Run on virtual time."""
-    loop = SimulatedLoop(Random(7))  # type: ignore[abstract]  # what it lacks is I/O
+    loop = loop_of()
 
     async def run() -> None:
         await main(loop)
@@ -308,6 +312,25 @@ def test_an_idle_worker_asks_whether_the_server_is_back() -> None:
         assert parts.breakers.ledger.closed
         assert len(trouble.calls) <= 2 * (5 + 2 * SETTINGS.breaker_probes)
         asking.cancel()
+
+    virtual(main)
+
+
+def test_a_call_that_takes_long_is_a_wait_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may come to several timeouts before it fails; one that never ends is a stall after all."""
+
+    async def main(loop: SimulatedLoop) -> None:
+        noted: list[float] = []
+        monkeypatch.setattr("streams.breakers.note_wait", lambda: noted.append(loop.time()))
+        breaker = Breaker("postgres", Settings(breaker_slow_s=3.0, stall_timeout_s=60.0), now_s=loop.time)
+        await breaker.call(asyncio.sleep, 2.9)
+        assert noted == []
+        await breaker.call(asyncio.sleep, 30)
+        assert noted == [5.9 + 2 * n for n in range(14)]
+        hanging = loop.create_task(breaker.call(asyncio.Event().wait))
+        await asyncio.sleep(1_000)
+        assert 60 <= noted[-1] - 32.9 <= 64
+        hanging.cancel()
 
     virtual(main)
 
