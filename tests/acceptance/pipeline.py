@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import queue
 import signal
 import tempfile
 import threading
@@ -31,6 +32,7 @@ class Workers:
         self.log_dir = log_dir
         self._supervisor = Supervisor(settings, processes, say=self.deaths.append, log_dir=log_dir)
         self._ended = threading.Event()
+        self._orders: queue.Queue[tuple[str, int, threading.Event]] = queue.Queue()
         self._keeper = threading.Thread(target=self._keep, name="keeper")
 
     def start(self) -> None:
@@ -52,8 +54,10 @@ class Workers:
         return self._supervisor.pids(role)
 
     def scale(self, role: str, count: int) -> None:
-        """Have so many of a role from now on."""
-        self._supervisor.scale(role, count)
+        """Have so many of a role from now on, and return when they have been started. By the keeper: one may look."""
+        done = threading.Event()
+        self._orders.put((role, count, done))
+        assert done.wait(READY_WITHIN_S)
 
     def statuses(self) -> list[dict[str, Any]]:
         """What those that have had partitions say of themselves."""
@@ -77,6 +81,10 @@ class Workers:
 
     def _keep(self) -> None:
         while not self._ended.wait(LOOK_INTERVAL_S):
+            while not self._orders.empty():
+                role, count, done = self._orders.get()
+                self._supervisor.scale(role, count)
+                done.set()
             self._supervisor.look()
 
 

@@ -22,7 +22,7 @@ from streams.messages import Decision, Submission
 from streams.parts import Parts
 
 SKUS = [f"BRK-{n}" for n in range(50)]
-STALL_S = 4.0
+STALL_S = 8.0
 FROZEN_S = 2.5 * STALL_S
 ORDERS = 600
 SHORT = {
@@ -50,6 +50,7 @@ def frozen(stack: Stack, part: Part) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(280)
 async def test_a_server_that_stands_still_opens_its_breaker_and_ends_no_worker() -> None:
     """For Redis, then Postgres: longer than a stall is forgiven, and through a rebalance; then all is decided."""
