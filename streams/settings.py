@@ -10,10 +10,15 @@ import re
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import get_args, get_origin
+from typing import TYPE_CHECKING, TypeVar, get_args, get_origin
 
 from streams.errors import SettingsError
 from streams.server_addresses import wrong_with_brokers, wrong_with_postgres, wrong_with_redis
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+S = TypeVar("S", bound="DataclassInstance")
 
 PREFIX = "FLOODWAY_"
 
@@ -177,11 +182,16 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def _positive(settings: Settings) -> None:
+    check_numbers(settings, PREFIX)
+
+
+def check_numbers(settings: "DataclassInstance", prefix: str) -> None:
+    """Raise `SettingsError` unless every number of a settings object is finite and greater than 0."""
     for field in fields(settings):
         value = getattr(settings, field.name)
         # nan is neither above nor below anything, so it would pass every comparison that asks for too little.
         if isinstance(value, int | float) and not isinstance(value, bool) and not 0 < value < math.inf:
-            raise SettingsError(f"{PREFIX}{field.name.upper()}={value} must be finite and greater than 0.")
+            raise SettingsError(f"{prefix}{field.name.upper()}={value} must be finite and greater than 0.")
 
 
 def _relation(settings: Settings, left: str, sign: str, right: str, why: str) -> None:
@@ -192,14 +202,22 @@ def _relation(settings: Settings, left: str, sign: str, right: str, why: str) ->
 
 def load(environ: Mapping[str, str] | None = None, **overrides: str | float | bool | None) -> Settings:
     """Read the settings from `environ` (the process' own by default); `overrides` win. Raises `SettingsError`."""
+    return read(Settings, PREFIX, environ, **overrides)
+
+
+def read(
+    kind: type[S], prefix: str, environ: Mapping[str, str] | None = None, **overrides: str | float | bool | None
+) -> S:
+    """Read any frozen dataclass of settings, each field from the variable of its name behind `prefix`; see `load`."""
     environ = os.environ if environ is None else environ
     values: dict[str, str | float | bool | None] = {}
-    for field in fields(Settings):
-        text = environ.get(PREFIX + field.name.upper())
+    for field in fields(kind):
+        name = prefix + field.name.upper()
+        text = environ.get(name)
         if text is not None and text != "":
-            values[field.name] = _parse(field.name, text, field.type)
+            values[field.name] = _parse(name, text, field.type)
     values.update(overrides)
-    return Settings(**values)  # type: ignore[arg-type]  # types are checked field by field in _parse
+    return kind(**values)
 
 
 def _parse(name: str, text: str, kind: object) -> str | float | bool:
@@ -207,7 +225,7 @@ def _parse(name: str, text: str, kind: object) -> str | float | bool:
         kind = get_args(kind)[0]
     if kind is bool:
         if text.lower() not in {"true", "false"}:
-            raise SettingsError(f"{PREFIX}{name.upper()}={masked(name, text)!r} is not true or false.")
+            raise SettingsError(f"{name}={masked(name, text)!r} is not true or false.")
         return text.lower() == "true"
     try:
         if kind is int:
@@ -216,5 +234,5 @@ def _parse(name: str, text: str, kind: object) -> str | float | bool:
             return float(text)
     except ValueError:
         wanted = "a whole number" if kind is int else "a number"
-        raise SettingsError(f"{PREFIX}{name.upper()}={masked(name, text)!r} is not {wanted}.") from None
+        raise SettingsError(f"{name}={masked(name, text)!r} is not {wanted}.") from None
     return text

@@ -33,6 +33,7 @@ COMMANDS = {
     "up": "Start Kafka, Redis, Postgres and a replica on this machine, until interrupted.",
     "init": "Make servers of your own ready: schema, topics, epoch.",
     "worker": "Run workers: intake decides submissions, lifecycle carries orders on.",
+    "http": "Take orders and answer for them over HTTP.",
     "submit": "Produce order submissions from a file.",
     "report": "Report a payment or a cancellation.",
     "order": "Tell what was decided on an order and what became of it.",
@@ -56,6 +57,7 @@ def _register(group: App, name: str, target: str, words: str) -> None:
 
 for _name, _words in COMMANDS.items():
     _register(app, _name, f"infra.cli.{_name}:{_name}", _words)
+_register(app, "token", "infra.cli.http:token", "Make an API token for the HTTP front.")
 _register(stock, "load", "infra.cli.stock:load", "Add units to the main pool from a file.")
 _register(stock, "rebuild", "infra.cli.stock:rebuild", "Empty Redis and refill it from the ledger.")
 _register(stock, "check", "infra.cli.stock:check", "Compare Redis with the ledger while orders flow.")

@@ -87,6 +87,15 @@ class KafkaLog(Log):
             raise UnknownThing(f"Topic {topic} does not exist; create it with `floodway init`.")
         return len(found)
 
+    async def ping(self) -> None:
+        """Ask a broker for metadata; raises `LogUnavailable` when none answers."""
+        producer = await self._current()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await producer.client.fetch_all_metadata()
+        except (KafkaError, TimeoutError, OSError) as error:
+            raise explain(error, "answer") from error
+
     async def close(self) -> None:
         """See `Log`. What is not confirmed within a few seconds is given up."""
         producer, self._producer = self._producer, None

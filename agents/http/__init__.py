@@ -1,0 +1,1 @@
+"""The HTTP front: orders in, answers out. Beside the workers, and without Faust."""

@@ -1,0 +1,47 @@
+"""The ledger as the front uses it: connected in the background, since orders are taken without it too."""
+
+import logging
+
+from agents.bootstrap import connect_ledger
+from agents.http.reading import too_late
+from streams.errors import Unavailable
+from streams.retry import until_available
+from streams.settings import Settings
+from streams.stores.ledger_postgres import PostgresLedger
+from streams.story import Story, Which, tell
+
+logger = logging.getLogger(__name__)
+
+
+class Stories:
+    """Reads stories; 503 while Postgres is away."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._ledger: PostgresLedger | None = None
+
+    async def connect(self) -> None:
+        """Connect; returns when that is done."""
+        self._ledger = await until_available(
+            "ledger", lambda: connect_ledger(self._settings), max_delay_s=self._settings.retry_max_delay_s
+        )
+
+    async def tell(self, which: Which, *, token: str | None) -> Story | None:
+        """See `streams.story.tell`. Raises `Refusal`."""
+        if self._ledger is None:
+            raise too_late()
+        try:
+            return await tell(self._ledger, which, token=token)
+        except Unavailable as error:
+            logger.warning("%s", error)
+            raise too_late() from error
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there was a connection."""
+        return self._ledger is not None
+
+    async def close(self) -> None:
+        """Give connections back."""
+        if self._ledger is not None:
+            await self._ledger.close()

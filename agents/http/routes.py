@@ -1,0 +1,59 @@
+"""Every path of the front, and who may call it. The OpenAPI document tells of the same, a test compares them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from agents.http import problems
+from agents.http.app import Route, Routes
+from agents.http.messages import Answer, Request
+from agents.http.openapi import document_text
+from agents.http.reading import Reading
+from agents.http.submitting import Submitting
+from agents.http.tokens import Right
+from streams.errors import FloodwayError
+
+READY_WITHIN_S = 2.0
+
+
+class Health:
+    """Whether this process lives, and whether it should get requests."""
+
+    def __init__(self, ping: Callable[[], Awaitable[object]], ending: asyncio.Event) -> None:
+        self._ping, self._ending = ping, ending
+
+    async def livez(self, request: Request) -> Answer:
+        """It answers, so it lives."""
+        request.query()
+        return Answer(200, b'{"status":"ok"}')
+
+    async def readyz(self, request: Request) -> Answer:
+        """Ready to take orders: Kafka answers, and nobody has told us to end."""
+        request.query()
+        if self._ending.is_set():
+            raise problems.come_again("draining", "this process is about to end; ask another")
+        try:
+            async with asyncio.timeout(READY_WITHIN_S):
+                await self._ping()
+        except (FloodwayError, TimeoutError):
+            raise problems.come_again("unavailable", "Kafka does not answer, so orders cannot be taken") from None
+        return Answer(200, b'{"status":"ok"}')
+
+
+def routes(submitting: Submitting, reading: Reading, health: Health) -> Routes:
+    """The table."""
+    text = document_text().encode()
+
+    async def openapi(request: Request) -> Answer:
+        request.query()
+        return Answer(200, text)
+
+    return {
+        "/v1/orders": {"POST": Route(submitting.one, Right.WRITE)},
+        "/v1/orders:batch": {"POST": Route(submitting.batch, Right.WRITE, patient=True)},
+        "/v1/orders/{order}": {"GET": Route(reading.order, Right.READ, patient=True)},
+        "/v1/orders/{order}/timeline": {"GET": Route(reading.timeline, Right.READ)},
+        "/v1/orders/{order}/events": {"GET": Route(reading.events, Right.READ, patient=True)},
+        "/livez": {"GET": Route(health.livez, None, patient=True)},
+        "/readyz": {"GET": Route(health.readyz, None, patient=True)},
+        "/openapi.json": {"GET": Route(openapi, None)},
+    }

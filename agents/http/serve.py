@@ -1,0 +1,165 @@
+"""One front process: its parts, the server around them, and an end that leaves nobody unanswered."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import uvicorn
+import uvloop
+
+from agents.http.app import Front
+from agents.http.appender import Appender
+from agents.http.idempotency import Keys
+from agents.http.ledger import Stories
+from agents.http.limits import Rates
+from agents.http.protocol import protocol
+from agents.http.reading import Reading
+from agents.http.routes import Health, routes
+from agents.http.settings import PREFIX, HttpSettings
+from agents.http.submitting import Submitting
+from agents.http.tokens import Tokens
+from agents.http.watching import TOPICS, Watching
+from streams.clock import SystemClock
+from streams.errors import SettingsError
+from streams.retry import until_available
+from streams.settings import Settings
+from streams.stores.answers_redis import RedisAnswers
+from streams.stores.kafka_access import access
+from streams.stores.log_kafka import KafkaLog
+
+BACKLOG = 1_024
+LEASE_MARGIN_S = 5.0
+"""A claim of an idempotency key outlives its request by so much."""
+
+
+def run(settings: Settings, http: HttpSettings) -> None:
+    """Serve until told to end by SIGTERM or SIGINT. Raises `SettingsError`."""
+    for ours in ("streams", "agents"):
+        logging.getLogger(ours).setLevel(settings.log_level)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level="WARNING")
+    tokens = Tokens.load(http)
+    context = _tls(http)
+    listener = listen(http)
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+    uvloop.run(_serve(settings, http, tokens, listener, context))
+
+
+def listen(http: HttpSettings) -> socket.socket:
+    """A socket on the address, which other front processes may share. Raises `SettingsError`."""
+    family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        made.bind((http.host, http.port))
+    except OSError as error:
+        made.close()
+        raise SettingsError(f"{PREFIX}HOST={http.host} and PORT={http.port} cannot be listened on: {error}.") from error
+    made.set_inheritable(False)
+    return made
+
+
+async def _serve(
+    settings: Settings, http: HttpSettings, tokens: Tokens, listener: socket.socket, context: ssl.SSLContext | None
+) -> None:
+    ending = asyncio.Event()
+    async with _front(settings, http, tokens, ending) as (front, watching):
+        config = uvicorn.Config(
+            front,
+            http=protocol(http.head_timeout_s),
+            ws="none",
+            lifespan="off",
+            loop="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            backlog=BACKLOG,
+            limit_concurrency=http.connections_max,
+            timeout_keep_alive=round(http.idle_timeout_s),
+            timeout_graceful_shutdown=max(1, round(http.drain_timeout_s)),
+        )
+        config.load()
+        config.ssl = context
+        server = _Server(config, settings.ready_file)
+
+        def end() -> None:
+            ending.set()
+            watching.wake_all()
+            server.should_exit = True
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, end)
+        await server.serve(sockets=[listener])
+
+
+@contextlib.asynccontextmanager
+async def _front(
+    settings: Settings, http: HttpSettings, tokens: Tokens, ending: asyncio.Event
+) -> AsyncIterator[tuple[Front, Watching]]:
+    """The application with all its parts. Orders need Kafka alone; the rest connects in its own time."""
+    brokers = access(settings)
+    log = await until_available(
+        "kafka",
+        lambda: KafkaLog.connect(brokers, timeout_s=http.append_timeout_s),
+        max_delay_s=settings.retry_max_delay_s,
+    )
+    answers = RedisAnswers.connect(
+        http.redis_url or settings.redis_url,
+        timeout_s=min(settings.redis_timeout_s, http.request_timeout_s / 2),
+        lease_s=http.request_timeout_s + LEASE_MARGIN_S,
+        keep_s=http.idempotency_ttl_s,
+    )
+    appender = Appender(log, max_bytes=http.backlog_max_bytes)
+    stories, watching, rates = Stories(settings), Watching(), Rates(http.rate_burst_s)
+    tasks = [asyncio.create_task(stories.connect())]
+    tasks += [asyncio.create_task(watching.run(brokers, topic)) for topic in TOPICS]
+    try:
+        submitting = Submitting(appender, Keys(answers), rates, SystemClock(), http)
+        reading = Reading(stories.tell, watching, ending, http)
+        yield Front(routes(submitting, reading, Health(log.ping, ending)), tokens, rates, http), watching
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(http.append_timeout_s):
+                await appender.flush()
+        await asyncio.gather(log.close(), answers.close(), stories.close())
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, with signals left to us; it makes the file for supervisors once it listens."""
+
+    def __init__(self, config: uvicorn.Config, ready_file: str | None) -> None:
+        super().__init__(config)
+        self._ready_file = ready_file
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen."""
+        await super().startup(sockets)
+        if self._ready_file is not None:
+            Path(self._ready_file).touch()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """None."""
+        yield
+
+
+def _tls(http: HttpSettings) -> ssl.SSLContext | None:
+    if http.tls_cert_file is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(http.tls_cert_file, http.tls_key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(f"{PREFIX}TLS_CERT_FILE={http.tls_cert_file} cannot be used: {error}.") from error
+    return context

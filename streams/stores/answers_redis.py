@@ -1,0 +1,76 @@
+"""Answers in Redis or Valkey, 7.0 or newer: one key each, which expires by itself.
+
+<prefix><idempotency key>   string   `?` fingerprint owner while in flight, `=` fingerprint answer behind it
+
+The prefix is none of the stock's, whose scripts, epoch and rebuild never touch these keys; nor do these know an epoch:
+an answer that is lost with its server is made again, and the ledger sees to it that it is no second order.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Self
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from streams.stores.answers import Answers, Claimed, answered, in_flight, read
+from streams.stores.stock_faults import RAISED, fault
+
+PREFIX = "fw:answers:"
+_CONNECTIONS = 8
+
+_IF_MINE = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end "
+_KEEP = f"{_IF_MINE} redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1"
+_FORGET = f"{_IF_MINE} return redis.call('DEL', KEYS[1])"
+
+
+class RedisAnswers(Answers):
+    """See `Answers`. A claim lasts `lease_s`, an answer `keep_s`."""
+
+    def __init__(self, client: Redis, *, lease_s: float, keep_s: float, prefix: str = PREFIX) -> None:
+        self._client = client
+        self._lease_ms, self._keep_ms = round(lease_s * 1000), round(keep_s * 1000)
+        self._prefix = prefix.encode()
+
+    @classmethod
+    def connect(cls, url: str, *, timeout_s: float, lease_s: float, keep_s: float, prefix: str = PREFIX) -> Self:
+        """Answers at `url`; it connects when first asked. Each call may take `timeout_s`."""
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=_CONNECTIONS,
+            timeout=timeout_s,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            decode_responses=False,
+            protocol=2,
+            retry=Retry(NoBackoff(), 0),
+        )
+        return cls(Redis.from_pool(pool), lease_s=lease_s, keep_s=keep_s, prefix=prefix)
+
+    async def claim(self, key: bytes, fingerprint: bytes, owner: bytes) -> Claimed:
+        """See `Answers`. One command sets the key or tells what stands there."""
+        value = in_flight(fingerprint, owner)
+        # As bytes: under its name as text the client would turn the answer to SET into a truth value.
+        found = await self._command(b"SET", self._prefix + key, value, "NX", "GET", "PX", self._lease_ms)
+        return read(found, fingerprint)
+
+    async def keep(self, key: bytes, fingerprint: bytes, owner: bytes, answer: bytes) -> bool:
+        """See `Answers`."""
+        mine, new = in_flight(fingerprint, owner), answered(fingerprint, answer)
+        return bool(await self._command("EVAL", _KEEP, 1, self._prefix + key, mine, new, self._keep_ms))
+
+    async def forget(self, key: bytes, fingerprint: bytes, owner: bytes) -> bool:
+        """See `Answers`."""
+        return bool(await self._command("EVAL", _FORGET, 1, self._prefix + key, in_flight(fingerprint, owner)))
+
+    async def close(self) -> None:
+        """See `Answers`."""
+        await self._client.aclose()
+        await self._client.connection_pool.disconnect()
+
+    async def _command(self, *args: bytes | str | int) -> Any:
+        execute: Callable[..., Awaitable[Any]] = self._client.execute_command
+        try:
+            return await execute(*args)
+        except RAISED as error:
+            raise fault(error) from error
