@@ -1,4 +1,4 @@
-"""The published contract, made from the code: JSON Schemas, AsyncAPI 3 of the topics, settings."""
+"""The published contract, made from the code: JSON Schemas, AsyncAPI 3 of the topics, OpenAPI 3.1 of the front."""
 
 from inspect import cleandoc
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import orjson
 
+from agents.http.openapi import document_text
 from infra.settings_page import settings_page
 from streams import messages, topics
 
@@ -24,6 +25,7 @@ def documents() -> dict[str, str]:
     """File name to text, all of what is published."""
     files = {f"schemas/{name}.json": _text(_schema(name, kind)) for name, kind in MESSAGES.items()}
     files["asyncapi.json"] = _text(_asyncapi())
+    files["openapi.json"] = document_text()
     files["settings.md"] = settings_page()
     return files
 

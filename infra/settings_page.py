@@ -1,40 +1,50 @@
-"""The page of settings, made from the class that reads them: an attribute's docstring is its description."""
+"""The page of settings, made from the classes that read them: an attribute's docstring is its description."""
 
 import ast
 import inspect
 from dataclasses import fields
 from itertools import pairwise
+from types import ModuleType
 
+from agents.http import settings as http
+from agents.http.settings import HttpSettings
 from streams import settings
 from streams.settings import PREFIX, Settings
 
 _HEAD = """# Settings
 
-Read from the environment once, when a process starts. Made from `streams/settings.py` by `floodway schema`.
-
+Read from the environment once, when a process starts. Made from `streams/settings.py` and `agents/http/settings.py` by
+`floodway schema`.
+"""
+_TABLE = """
 | variable | default | what it is |
 |---|---|---|
 """
+_HTTP = "\n## The HTTP front\n\nOf each process of `floodway http`, beside those above.\n"
 
 
 def settings_page() -> str:
-    """The page as Markdown, one row a setting, in the order of the class."""
-    words = _descriptions()
+    """The page as Markdown, one row a setting, in the order of the classes."""
+    return _HEAD + _table(Settings, settings, PREFIX) + _HTTP + _table(HttpSettings, http, http.PREFIX)
+
+
+def _table(kind: type[Settings | HttpSettings], module: ModuleType, prefix: str) -> str:
+    words = _descriptions(module, kind.__name__)
     rows = (
-        f"| `{PREFIX}{field.name.upper()}` | {_default(field.default)} | {words[field.name]} |"
-        for field in fields(Settings)
+        f"| `{prefix}{field.name.upper()}` | {_default(field.default)} | {words[field.name]} |"
+        for field in fields(kind)
     )
-    return _HEAD + "\n".join(rows) + "\n"
+    return _TABLE + "\n".join(rows) + "\n"
 
 
 def _default(value: object) -> str:
     return "none" if value is None else f"`{value}`"
 
 
-def _descriptions() -> dict[str, str]:
+def _descriptions(module: ModuleType, name: str) -> dict[str, str]:
     """Attribute docstrings, which Python itself throws away: each stands right behind its attribute."""
-    module = ast.parse(inspect.getsource(settings))
-    body = next(node.body for node in module.body if isinstance(node, ast.ClassDef) and node.name == Settings.__name__)
+    tree = ast.parse(inspect.getsource(module))
+    body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
     found = {}
     for before, after in pairwise(body):
         if isinstance(before, ast.AnnAssign) and isinstance(before.target, ast.Name) and isinstance(after, ast.Expr):

@@ -1,5 +1,6 @@
 """The ledger as the front uses it: connected in the background, since orders are taken without it too."""
 
+import asyncio
 import logging
 
 from agents.bootstrap import connect_ledger
@@ -10,6 +11,9 @@ from streams.settings import Settings
 from streams.stores.ledger_postgres import PostgresLedger
 from streams.story import Story, Which, tell
 
+CONNECT_WAIT_S = 2.0
+"""A process that has just started lets its readers wait for so long."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -19,27 +23,29 @@ class Stories:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._ledger: PostgresLedger | None = None
+        self._connected = asyncio.Event()
 
     async def connect(self) -> None:
         """Connect; returns when that is done."""
         self._ledger = await until_available(
             "ledger", lambda: connect_ledger(self._settings), max_delay_s=self._settings.retry_max_delay_s
         )
+        self._connected.set()
 
     async def tell(self, which: Which, *, token: str | None) -> Story | None:
         """See `streams.story.tell`. Raises `Refusal`."""
         if self._ledger is None:
-            raise too_late()
+            try:
+                async with asyncio.timeout(CONNECT_WAIT_S):
+                    await self._connected.wait()
+            except TimeoutError:
+                raise too_late() from None
+        assert self._ledger is not None, "connected"
         try:
             return await tell(self._ledger, which, token=token)
         except Unavailable as error:
             logger.warning("%s", error)
             raise too_late() from error
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether there was a connection."""
-        return self._ledger is not None
 
     async def close(self) -> None:
         """Give connections back."""

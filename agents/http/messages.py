@@ -113,13 +113,13 @@ class Request:
         return b"".join(pieces)
 
     async def pieces(self, *, max_bytes: int, pause_s: float) -> AsyncIterator[bytes]:
-        """The body as it arrives. A body that tells of its length is refused before it is read; see `body`."""
+        """The body as it arrives, up to the limit. One that tells of its length is refused unread; see `body`."""
         self._check_length(max_bytes)
         size = 0
         async for piece in self._rest(pause_s):
             size += len(piece)
+            yield piece if size <= max_bytes else piece[: max_bytes - size]
             check_size(size, max_bytes)
-            yield piece
 
     async def _rest(self, pause_s: float) -> AsyncIterator[bytes]:
         while True:

@@ -118,10 +118,10 @@ class Submitting:
                 batch.take(lines, partitions)
                 check_lines(batch.lines, settings.batch_max_orders)
         except Refusal as broken_off:
-            if not batch.lines:
+            if batch.is_empty:
                 raise
             return broken_off
-        if not batch.lines:
+        if batch.is_empty:
             raise problems.of_undecodable(Undecodable("empty", "the batch has no line", fix="send one order a line"))
         return None
 
@@ -139,6 +139,11 @@ class _Batch:
         self._numbers: list[int] = []
         self._pending: list[tuple[Confirmed, list[int]]] = []
         self.lines = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no line had anything in it."""
+        return not self._results
 
     def take(self, lines: list[bytes], partitions: int) -> None:
         """Check lines and hand over the good ones."""

@@ -1,0 +1,48 @@
+"""The front keeps to its OpenAPI document, whatever is sent: Schemathesis against a real process."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from front import front
+from pipeline import Workers
+from shop import encode, order
+
+from streams.settings import Settings
+
+pytest_plugins = ["stack_fixtures"]
+
+HOOKS = """
+import schemathesis
+
+@schemathesis.serializer("application/x-ndjson")
+def ndjson(ctx, value):
+    return value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
+"""
+
+
+@pytest.mark.timeout(240)
+def test_no_contract_breach_and_no_server_error(settings: Settings, running: Workers, tmp_path: Path) -> None:
+    """A bounded run of every check: no 5xx, no undocumented status, type, header or body, nothing invalid accepted."""
+    (tmp_path / "hooks.py").write_text(HOOKS)
+    with front(settings, tmp_path, stream_max_s=0.3, heartbeat_s=0.1, wait_max_s=0.2) as tested:
+        tested.submit(encode(order("known", ("NONE", 1), channel="contract")))
+        tested.get("/v1/orders/contract:known?wait=10")
+        argv = [
+            str(Path(sys.executable).with_name("schemathesis")), "run", f"http://127.0.0.1:{tested.port}/openapi.json",
+            "--max-examples", "25", "--seed", "1", "--generation-deterministic", "--request-timeout", "20",
+            "--phases", "examples,coverage,fuzzing", "--no-color", "--workers", "2", "--max-failures", "5",
+        ]  # fmt: skip
+        done = subprocess.run(
+            argv,
+            cwd=tmp_path,
+            env={**os.environ, "SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=230,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout[-12_000:] + done.stderr[-2_000:] + tested.log.read_text()[-4_000:]
+        assert "8 / 8" in done.stdout or "Operations: 8" in done.stdout or "8 selected" in done.stdout, done.stdout
