@@ -1,6 +1,6 @@
 """The front as an ASGI application: who may do what, which handler, and every failure as a problem.
 
-Raw ASGI, since what stands between server and handler is paid by every order (decision 0020).
+Raw ASGI, since what stands between server and handler is paid by every order (decision 0023).
 """
 
 import asyncio

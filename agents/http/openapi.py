@@ -17,6 +17,11 @@ VERSION = "1.0.0"
 _TYPES = (Submission, Taken, LineTaken, LineRefused, Problem, Story, Timeline)
 _REF = "#/components/schemas/{name}"
 
+_ORDER = (
+    "^([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[A-Za-z0-9][A-Za-z0-9._~@+-]{0,31}:[!-~]{1,64})$"
+)
+_READ_TOKEN = "^[0-9A-F]{1,8}/[0-9A-F]{1,8}$"  # noqa: S105 - a pattern
+
 JSON, NDJSON, PROBLEM, EVENTS = (
     "application/json",
     "application/x-ndjson",
@@ -119,7 +124,9 @@ def _batch() -> dict[str, Any]:
         "parameters": [_traceparent()],
         "requestBody": {
             "required": True,
-            "content": {NDJSON: {"schema": {"type": "string", "description": "Lines of Submission."}}},
+            "content": {
+                NDJSON: {"schema": {"type": "string", "pattern": "[!-~]", "description": "Lines of Submission."}}
+            },
         },
         "responses": {
             "200": {"description": "All lines were taken.", "headers": counts, "content": {NDJSON: lines}},
@@ -199,12 +206,12 @@ def _reader() -> list[dict[str, Any]]:
             "in": "path",
             "required": True,
             "description": "The order's id, or `channel:submission_id`.",
-            "schema": {"type": "string", "minLength": 1},
+            "schema": {"type": "string", "pattern": _ORDER},
         },
         _header(
             READ_TOKEN.title(),
             "A decision's `read_token`, or that of an earlier answer: this one then shows at least as much.",
-            {"type": "string"},
+            {"type": "string", "pattern": _READ_TOKEN, "minLength": 3, "maxLength": 17},
         ),
         _header("If-None-Match", "The ETag of an earlier answer.", {"type": "string"}),
     ]
