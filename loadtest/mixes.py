@@ -72,7 +72,7 @@ def _one_line(orders: int, partitions: int, hot_share: float, seed: int, run: st
     writer = Writer(run, partitions)
 
     def records() -> Iterator[Planned]:
-        order = _OneLine(writer, skus)
+        order = OneLine(writer, skus)
         for number, pick in enumerate(picks):
             yield order.record(Kind.ORDER, number, pick)
 
@@ -91,7 +91,7 @@ def _repeats(records_in_all: int, partitions: int, seed: int, run: str) -> Plan:
 
     def records() -> Iterator[Planned]:
         choose = random.Random(seed)  # noqa: S311 - a repeatable mix, not a secret
-        order = _OneLine(writer, skus)
+        order = OneLine(writer, skus)
         for begin in range(0, originals, REPEAT_BLOCK):
             block = range(begin, min(originals, begin + REPEAT_BLOCK))
             numbers = [number for number in block for _ in range(sends[number])]
@@ -114,7 +114,7 @@ def _hot(orders: int, partitions: int, run: str) -> Plan:
     writer = Writer(run, partitions)
 
     def records() -> Iterator[Planned]:
-        order = _OneLine(writer, [HOT_SKU], promotion_id)
+        order = OneLine(writer, [HOT_SKU], promotion_id)
         for number in range(orders):
             yield order.record(Kind.ORDER, number, 0)
 
@@ -173,7 +173,7 @@ def _hot_numbers(bodies: list[Body], orders: int, wanted: int, choose: random.Ra
     return frozenset(choose.sample(able, wanted))
 
 
-class _OneLine:
+class OneLine:
     """Writes orders of one unit, each by a buyer of its own, from bytes made once a SKU."""
 
     def __init__(self, writer: Writer, skus: list[str], promotion_id: str | None = None) -> None:
@@ -183,6 +183,7 @@ class _OneLine:
         self._around_buyer = [body.split(b"?", 1) for body in bodies]
 
     def record(self, kind: Kind, number: int, sku: int) -> Planned:
+        """The order of this number for the SKU at this place of the list."""
         before, after = self._around_buyer[sku]
         return self._writer.record(kind, number, self._channel, b"%bbuyer-%d%b" % (before, number, after))
 

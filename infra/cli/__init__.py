@@ -29,6 +29,7 @@ COMMANDS = {
     "demo": "Replay real baskets as a surge of orders, and prove that the books balance.",
     "surge": "Measure a surge of orders: rates, latency, CPU and memory by process, and whether the books balance.",
     "drill": "Put a fault into a surge, take it out again, and prove that the books balance all the same.",
+    "soak": "Send orders for many minutes with a fault in each; does memory grow, do the books balance?",
     "capacity": "Tell what a rate of orders takes in processes and cores, from a surge's report.",
     "up": "Start Kafka, Redis, Postgres and a replica on this machine, until interrupted.",
     "init": "Make servers of your own ready: schema, topics, epoch.",

@@ -7,6 +7,7 @@ from loadtest.fuzz.tally import Tally
 from streams.errors import Refused
 
 Target = Literal["messages", "config", "cli"]
+MOST, MOST_PROCESSES = 1_000_000_000, 1_000
 COUNT = {"messages": 1_000_000, "config": 100_000, "cli": 100_000}
 
 
@@ -52,8 +53,8 @@ def fuzz(
         raise Refused("Fuzzing needs jsonschema-rs; run `pip install 'floodway[loadtest]'`.") from error
 
     wanted = COUNT[target] if count is None else count
-    if wanted < 1 or (processes or 1) < 1:
-        raise Refused(f"--count {wanted} and --processes {processes} must be above 0.")
+    if not 0 < wanted <= MOST or (processes is not None and not 0 < processes <= MOST_PROCESSES):
+        raise Refused(f"--count {wanted} must be from 1 to {MOST:,}, --processes from 1 to {MOST_PROCESSES}.")
     with people.status("fuzzing") as status:
         tally = run_batches(
             target,

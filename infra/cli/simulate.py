@@ -10,8 +10,10 @@ from loadtest.simulation.bugs import BUGS
 from loadtest.simulation.plan import SCENARIOS
 from loadtest.simulation.run import simulate as run_one
 from loadtest.simulation.search import Summary, search
+from streams.errors import Refused
 
 LAST_EVENTS = 30
+MOST_SCHEDULES, MOST_PROCESSES = 100_000_000, 1_000
 
 
 def simulate(
@@ -52,6 +54,10 @@ def simulate(
     """
     if list_:
         return _tell_what_there_is(json=json)
+    if not 0 < schedules <= MOST_SCHEDULES or (processes is not None and not 0 < processes <= MOST_PROCESSES):
+        raise Refused(
+            f"--schedules {schedules} must be from 1 to {MOST_SCHEDULES:,}, --processes from 1 to {MOST_PROCESSES}."
+        )
     if trace:
         return _show_one(seed, scenario, bug)
     with people.status("simulating") as status:

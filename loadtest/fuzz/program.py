@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import io
 import os
+import resource
 import signal
 import sys
 import tempfile
@@ -29,6 +30,8 @@ from streams.stores.log_fake import FakeLog
 from streams.stores.stock_fake import FakeStock
 from streams.topics import ALL
 
+MOST_BYTES = 8 << 30
+"""Of address space: who asks for more, because a number was large, gets a `MemoryError`, and the machine lives on."""
 MOST_S = 30
 """A run that takes longer hangs, or as good as: the quickest take a millisecond, the slowest some tens."""
 NOW_MS = 1_790_000_000_000
@@ -140,6 +143,9 @@ def sandbox(*, with_stores: bool) -> Iterator[Path]:
     with contextlib.ExitStack() as kept:
         directory = Path(kept.enter_context(tempfile.TemporaryDirectory(prefix="floodway-fuzz-")))
         kept.callback(os.chdir, before)
+        limits = resource.getrlimit(resource.RLIMIT_AS)
+        kept.callback(resource.setrlimit, resource.RLIMIT_AS, limits)
+        resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, limits[1]))
         os.chdir(directory)
         kept.enter_context(patch("asyncio.BaseEventLoop.create_connection", _refused))
         kept.enter_context(patch("asyncio.unix_events._UnixSelectorEventLoop.create_unix_connection", _refused_there))

@@ -33,8 +33,8 @@ def run_batches(
     each = total.inputs
     left = -(-(wanted - each) // each)
     starts = iter(range(1, 1 + max(0, left), SLICE))
-    slices = [(first, min(SLICE, 1 + left - first)) for first in starts]
-    wanted_processes = min(processes or len(os.sched_getaffinity(0)), max(1, len(slices)))
+    slices = ((first, min(SLICE, 1 + left - first)) for first in starts)  # not a list: a billion inputs are allowed
+    wanted_processes = min(processes or len(os.sched_getaffinity(0)), max(1, -(-left // SLICE)))
     if wanted_processes == 1:
         for first, number in slices:
             total.add(run_some(target, seed, first, number))
@@ -42,11 +42,10 @@ def run_batches(
         return total
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(wanted_processes, mp_context=context) as pool:
-        rest = iter(slices)
-        waiting = [pool.submit(run_some, target, seed, *one) for one in islice(rest, 4 * wanted_processes)]
+        waiting = [pool.submit(run_some, target, seed, *one) for one in islice(slices, 4 * wanted_processes)]
         while waiting:
             total.add(waiting.pop(0).result())
-            waiting += [pool.submit(run_some, target, seed, *one) for one in islice(rest, 1)]
+            waiting += [pool.submit(run_some, target, seed, *one) for one in islice(slices, 1)]
             progress(total.inputs)
     return total
 

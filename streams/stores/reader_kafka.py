@@ -8,12 +8,13 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from streams.chunks import Record
-from streams.errors import FloodwayError, UnknownThing
+from streams.errors import FloodwayError, LogUnavailable, UnknownThing
 from streams.stores import kafka_resets, lenient_records
 from streams.stores.kafka_access import Brokers, KafkaAccess, access_to
 from streams.stores.kafka_faults import explain, why_unreachable
 
-LAST_BATCH_WAIT_S = 2.0
+LAST_BATCH_WAIT_S = 30.0
+"""So long a broker may take to hand over a last batch; the end that is told without it may lie before the true one."""
 LOOK_BACK_FACTOR = 8
 
 lenient_records.install()
@@ -51,7 +52,7 @@ class TopicReader:
         except (KafkaError, OSError) as error:
             await consumer.stop()
             raise await _explained(brokers, error, f"let {topic} be read") from error
-        except UnknownThing:
+        except FloodwayError:
             await consumer.stop()
             raise
         made = cls(consumer, topic, {p.partition: offset for p, offset in ends.items()})
@@ -107,13 +108,17 @@ async def _true_ends(
     Kafka counts in the marker that ends a transaction, which no reader ever sees: a consumer that waits for the offset
     told would wait for ever. So where nothing stands at the last offset, we look further back, in growing steps. The
     embedded broker tells the offset behind the FIRST record of the last batch; a fetch returns the whole batch.
+    Raises `LogUnavailable` when a partition hands nothing over: an end that is guessed would hide records.
     """
     ends, last = dict(told), dict[TopicPartition, int]()
     back = {partition: 1 for partition, end in told.items() if end > beginnings[partition]}
     for partition in back:
         consumer.seek(partition, told[partition] - 1)
     deadline = monotonic() + LAST_BATCH_WAIT_S
-    while back and monotonic() < deadline:
+    while back:
+        if monotonic() > deadline:
+            where = ", ".join(f"{partition.topic}-{partition.partition}" for partition in sorted(back))
+            raise LogUnavailable(f"Kafka did not tell in {LAST_BATCH_WAIT_S:g} s where {where} ends; try again.")
         for partition, records in (await consumer.getmany(*back, timeout_ms=100)).items():
             last[partition] = records[-1].offset + 1
         for partition in [p for p in back if await consumer.position(p) >= told[p]]:
@@ -123,6 +128,7 @@ async def _true_ends(
                 del back[partition]
             else:
                 back[partition] *= LOOK_BACK_FACTOR
+                deadline = monotonic() + LAST_BATCH_WAIT_S
                 consumer.seek(partition, max(beginnings[partition], told[partition] - back[partition]))
     return ends
 

@@ -59,3 +59,9 @@ def test_an_error_gives_back_neither_megabytes_nor_escapes() -> None:
     code, error = said("\x1b[31m")
     assert code == 2
     assert r"\x1b[31m" in error
+
+
+def test_numbers_that_would_fill_the_memory_are_refused() -> None:
+    """A list of so many schedules was made before the first of them ran."""
+    assert said("simulate", "--schedules", "9" * 20)[0] == 5
+    assert said("fuzz", "cli", "--processes", "9" * 9)[0] == 5
