@@ -92,10 +92,10 @@ def test_what_fails_a_soak() -> None:
     """Books, answers, growth, a death of its own accord, a fault without an end: each by itself."""
     latency_ms = {"p50": 1.0, "p99": 2.0, "p99.9": 3.0, "max": 4.0}
 
-    def surge(**wrong: int) -> SurgeReport:
-        books = AuditReport(balanced=not wrong, **{k: v for k, v in wrong.items() if k != "gone"})
+    def surge(*, oversold: int = 0, gone: int = 0) -> SurgeReport:
+        books = AuditReport(balanced=not oversold, oversold=oversold)
         generated = GeneratorReport(1, 0, 1, 0.0)
-        return SurgeReport(1, 1, {}, 0, 0, 0, 1.0, latency_ms, generated, missing=wrong.get("gone", 0), books=books)
+        return SurgeReport(1, 1, {}, 0, 0, 0, 1.0, latency_ms, generated, missing=gone, books=books)
 
     def report() -> SoakReport:
         return SoakReport(20, 3_200, 60, 1, "kafka")
