@@ -1,4 +1,4 @@
-"""The published contract, made from the code: JSON Schemas, AsyncAPI 3 of the topics, OpenAPI 3.1 of the front."""
+"""The published contract, made from the code: JSON Schemas, AsyncAPI of the topics, OpenAPI of the front, and pages."""
 
 from inspect import cleandoc
 from typing import Any
@@ -8,6 +8,8 @@ import orjson
 
 from agents.http.openapi import document_text
 from infra.settings_page import settings_page
+from infra.sources_page import sources_page
+from infra.vocabulary_page import vocabulary_page
 from streams import messages, topics
 
 VERSION = "1.0.0"
@@ -27,6 +29,8 @@ def documents() -> dict[str, str]:
     files["asyncapi.json"] = _text(_asyncapi())
     files["openapi.json"] = document_text()
     files["settings.md"] = settings_page()
+    files["vocabulary.md"] = vocabulary_page()
+    files["sources.md"] = sources_page()
     return files
 
 

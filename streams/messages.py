@@ -60,6 +60,7 @@ Qty = Annotated[int, Meta(ge=1, le=MAX_QTY, description="Units.")]
 UnitPrice = Annotated[int, Meta(ge=0, le=MAX_UNIT_PRICE, description="Minor units of the currency, each.")]
 Currency = Annotated[str, _text(CURRENCY, description="ISO 4217 code.")]
 Instant = Annotated[datetime, Meta(tz=True, description="RFC 3339 with an offset from UTC.")]
+ShipmentNo = Annotated[str, _text(VISIBLE, least=1, most=64, description="The carrier's number of a parcel.")]
 ShortText = Annotated[str, _text(TEXT, most=64)]
 LongText = Annotated[str, _text(TEXT, most=256)]
 Amount = Annotated[int, Meta(ge=0, lt=2**53, description="Minor units of the currency.")]
@@ -153,16 +154,46 @@ class Decision(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class ReportType(StrEnum):
-    """What may be reported of an order from outside."""
+    """What may be reported of an order from outside; docs/vocabulary.md tells where each leads."""
 
     PAYMENT_SUCCEEDED = "payment.succeeded"
     ORDER_CANCELLED = "order.cancelled"
+    PAYMENT_PENDING = "payment.pending"
+    PAYMENT_AUTHORISED = "payment.authorised"
+    PAYMENT_FAILED = "payment.failed"
+    REFUND_STARTED = "refund.started"
+    REFUND_PARTIAL = "refund.partial"
+    REFUND_SUCCEEDED = "refund.succeeded"
+    WAREHOUSE_ACCEPTED = "warehouse.accepted"
+    WAREHOUSE_REFUSED = "warehouse.refused"
+    PICKING_STARTED = "picking.started"
+    PARCEL_PACKED = "parcel.packed"
+    PARCEL_SHIPPED = "parcel.shipped"
+    PARCEL_MOVED = "parcel.moved"
+    PARCEL_READY_FOR_PICKUP = "parcel.ready_for_pickup"
+    PARCEL_OUT_FOR_DELIVERY = "parcel.out_for_delivery"
+    PARCEL_DELIVERY_FAILED = "parcel.delivery_failed"
+    PARCEL_LOST = "parcel.lost"
+    PARCEL_SENT_BACK = "parcel.sent_back"
+    PARCEL_DELIVERED = "parcel.delivered"
+    ORDER_COMPLETED = "order.completed"
+    RETURN_REQUESTED = "return.requested"
+    RETURN_REJECTED = "return.rejected"
+    RETURN_WITHDRAWN = "return.withdrawn"
+    RETURN_APPROVED = "return.approved"
+    RETURN_SENT = "return.sent"
+    RETURN_RECEIVED = "return.received"
+    RETURN_INSPECTED = "return.inspected"
+    RETURN_CLOSED = "return.closed"
+    ORDER_REMARKED = "order.remarked"
 
 
 class Report(Struct, frozen=True, gc=False, omit_defaults=True):
     """Something that happened to an order elsewhere, on `orders.reported.v1`, keyed by `order_id`.
 
-    `source` and `event_id` together are its idempotency key.
+    `source` and `event_id` together are its idempotency key. `shipment` is the carrier's number of the parcel that it
+    is about, `sku` the line; without them it is about the whole order. `raw_code` and `zone` are the source's own code
+    and the zone of its clock, where it was put into these words for it.
     """
 
     event_id: SubmissionId
@@ -172,6 +203,10 @@ class Report(Struct, frozen=True, gc=False, omit_defaults=True):
     occurred_at: Instant
     amount: Amount | None = None
     note: LongText | None = None
+    shipment: ShipmentNo | None = None
+    sku: Sku | None = None
+    raw_code: ShortText | None = None
+    zone: ShortText | None = None
 
 
 class Change(StrEnum):

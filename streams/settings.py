@@ -126,6 +126,9 @@ class Settings:
     dead_letter_max_share: float = 0.9
     """A worker stops when more than this share of the last 1,000 messages could not be taken; 1 never stops it."""
 
+    sources_dir: str | None = None
+    """A folder with mappings of sources of one's own, beside those that come along; see docs/sources.md."""
+
     ready_file: str | None = None
     """A worker makes this file once it has its partitions; its JSON tells how the breakers stand."""
     log_level: str = "INFO"

@@ -63,6 +63,8 @@ ALL = (SUBMITTED, SUBMITTED_DLQ, DECIDED, REPORTED, REPORTED_DLQ, CHANGED)
 
 DEAD_LETTER_HEADER = "floodway-dead-letter"
 """Header of a dead letter: a `DeadLetter` as JSON."""
+SOURCE_HEADER = "floodway-source"
+"""Header of a record on `orders.reported.v1` whose value is not a report but what this source said, byte for byte."""
 REPLAY_HEADER = "floodway-replay-of"
 """Header of a record that was sent again: where its dead letter stands."""
 REPLAYED_HEADER = "floodway-replayed"

@@ -7,7 +7,7 @@ from infra.schema import documents
 
 
 def schema(*, into: Path = Path("docs"), check: bool = False) -> int:
-    """Write the published contract, made from the code: JSON Schemas, AsyncAPI document, page of settings.
+    """Write the published contract, made from the code: schemas, AsyncAPI document, pages of settings, words, sources.
 
     Parameters
     ----------

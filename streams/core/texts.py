@@ -48,6 +48,10 @@ def wrong_text_of_report(found: Report) -> WrongText | None:
         ("$.event_id", found.event_id, VISIBLE),
         ("$.source", found.source, NAME),
         ("$.note", found.note, TEXT),
+        ("$.shipment", found.shipment, VISIBLE),
+        ("$.sku", found.sku, NAME),
+        ("$.raw_code", found.raw_code, TEXT),
+        ("$.zone", found.zone, TEXT),
     ):
         if text is not None and re.fullmatch(pattern, text) is None:
             return WrongText(field, pattern)
