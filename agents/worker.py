@@ -92,10 +92,11 @@ def lifecycle_app(settings: Settings) -> ChunkApp:
 
 
 async def _keep(orders: Lifecycle, parts: Parts) -> None:
-    """End what time has ended: promotions past their window, holds past their deadline."""
+    """End what time has ended: promotions past their window, holds past their deadline; see to what was left."""
     settings = parts.settings
     while True:
         await advance(parts)
+        await orders.look_after()
         ended = await orders.expire_due()
         if ended < settings.expiry_batch:
             await asyncio.sleep(settings.expiry_interval_s)

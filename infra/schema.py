@@ -18,6 +18,9 @@ MESSAGES = {
     "decision.v1": messages.Decision,
     "report.v1": messages.Report,
     "order-changed.v1": messages.OrderChanged,
+    "pick-list.v1": messages.PickList,
+    "notification.v1": messages.Notification,
+    "ticket.v1": messages.Ticket,
     "dead-letter.v1": messages.DeadLetter,
 }
 _WE_READ = {topics.SUBMITTED.name, topics.REPORTED.name}

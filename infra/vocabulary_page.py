@@ -9,10 +9,11 @@ _HEAD = """# The words for where an order is
 
 Made from `streams/core/vocabulary.py` and `streams/core/standing.py` by `floodway schema`.
 
-An order stands on four axes: payment, stock, fulfilment (for each shipment and line) and return. On each it has reached
-some milestones, and what was reached only grows: a late or repeated report adds nothing, nothing runs backwards, and
-beyond a final milestone there is nothing. Whoever gets further along the way has passed what lies before, whether or
-not anybody reported it; milestones beside the way (a failed payment, a lost parcel) count only when they were reported.
+An order stands on four axes: payment, stock, fulfilment (for each shipment and line) and return. On each it has
+reached some milestones; what was reached only grows, and the axis stands at the milestone of highest rank. So a late or
+repeated report takes nothing back, nothing runs backwards, and beyond a final milestone there is nothing. Milestones
+may be skipped: a parcel that was delivered has been shipped, whether or not anybody reported it. What happens beside
+the way (a failed payment, a lost parcel) leads back to it.
 """
 
 _AXES = {

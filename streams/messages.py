@@ -210,19 +210,49 @@ class Report(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Change(StrEnum):
-    """What happened to an order after its decision."""
+    """What happened to an order after its decision: to its stock, or a milestone that it has reached."""
 
     CONFIRMED = "confirmed"
     CONFIRMED_LATE = "confirmed_late"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
     REFUND_DUE = "refund_due"
+    PAYMENT_PENDING = "payment_pending"
+    AUTHORISED = "authorised"
+    PAYMENT_FAILED = "payment_failed"
+    REFUNDING = "refunding"
+    PARTLY_REFUNDED = "partly_refunded"
+    REFUNDED = "refunded"
+    RELEASED = "released"
+    WAREHOUSE_REFUSED = "warehouse_refused"
+    PICKING = "picking"
+    PACKED = "packed"
+    SHIPPED = "shipped"
+    IN_TRANSIT = "in_transit"
+    READY_FOR_PICKUP = "ready_for_pickup"
+    OUT_FOR_DELIVERY = "out_for_delivery"
+    DELIVERY_FAILED = "delivery_failed"
+    LOST = "lost"
+    SENT_BACK = "sent_back"
+    DELIVERED = "delivered"
+    COMPLETED = "completed"
+    RETURN_REQUESTED = "return_requested"
+    RETURN_REJECTED = "return_rejected"
+    RETURN_WITHDRAWN = "return_withdrawn"
+    RETURN_APPROVED = "return_approved"
+    RETURN_SENT = "return_sent"
+    RETURN_RECEIVED = "return_received"
+    RETURN_INSPECTED = "return_inspected"
+    RETURN_CLOSED = "return_closed"
 
 
 class OrderChanged(Struct, frozen=True, gc=False, omit_defaults=True):
     """A step in an order's life after its decision, on `orders.changed.v1`, keyed by `order_id`.
 
-    `lines` tells, for changes that move stock, from or into which pool the units went.
+    `lines` tells, for changes that move stock, from or into which pool the units went. `status` is what people are
+    shown of the order, `version` grows with each of its steps: what comes with a lower one than was seen is older.
+    `shipment` and `sku` tell which part it is about, without them it is about the whole order. `overtaken` tells that
+    the order was further by the time it was reported: it is for the record, and nobody has to act on it.
     """
 
     order_id: UUID
@@ -234,6 +264,87 @@ class OrderChanged(Struct, frozen=True, gc=False, omit_defaults=True):
     trace_id: str
     lines: tuple[DecidedLine, ...] = ()
     read_token: str | None = None
+    status: str | None = None
+    version: int | None = None
+    occurred_at: datetime | None = None
+    shipment: str | None = None
+    sku: str | None = None
+    overtaken: bool = False
+
+
+class PickAction(StrEnum):
+    """What a warehouse is to do with a pick list."""
+
+    PICK = "pick"
+    WITHDRAW = "withdraw"
+
+
+class PickList(Struct, frozen=True, gc=False, omit_defaults=True):
+    """What a warehouse is to pick for an order, on `warehouse.picklists.v1`, keyed by `order_id`.
+
+    An order has at most one list; it is withdrawn when a paid order is cancelled. `withdraw` asks for the goods to stay
+    or come back, whether or not somebody has begun.
+    """
+
+    order_id: UUID
+    channel: str
+    action: PickAction
+    lines: tuple[DecidedLine, ...]
+    at: datetime
+    trace_id: str
+    channel_order_no: str | None = None
+
+
+class Notice(StrEnum):
+    """What a buyer is told of."""
+
+    PAID = "paid"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    REFUND_DUE = "refund_due"
+    REFUNDED = "refunded"
+    SHIPPED = "shipped"
+    READY_FOR_PICKUP = "ready_for_pickup"
+    OUT_FOR_DELIVERY = "out_for_delivery"
+    DELIVERY_FAILED = "delivery_failed"
+    LOST = "lost"
+    SENT_BACK = "sent_back"
+    DELIVERED = "delivered"
+    RETURN_APPROVED = "return_approved"
+    RETURN_REJECTED = "return_rejected"
+    RETURN_RECEIVED = "return_received"
+
+
+class Notification(Struct, frozen=True, gc=False, omit_defaults=True):
+    """Something a buyer should hear of, on `notifications.v1`, keyed by `order_id`; sinks put it into words.
+
+    `notice_id` is the same however often it comes. `status` is where the order was by then; `overtaken` tells that it
+    was further already, and a buyer who knows that the parcel is there need not hear that it was sent.
+    """
+
+    notice_id: str
+    notice: Notice
+    order_id: UUID
+    channel: str
+    buyer_id: str
+    status: str
+    occurred_at: datetime
+    at: datetime
+    trace_id: str
+    channel_order_no: str | None = None
+    shipment: str | None = None
+    overtaken: bool = False
+
+
+class Ticket(Struct, frozen=True, gc=False, omit_defaults=True):
+    """Something a person must see to, on `tickets.v1`, keyed by `ticket_id`: one a cause, however often it strikes."""
+
+    ticket_id: str
+    kind: str
+    subject: str
+    detail: str
+    fix: str
+    opened_at: datetime
 
 
 class DeadLetter(Struct, frozen=True, gc=False, omit_defaults=True):

@@ -126,6 +126,8 @@ class Settings:
     dead_letter_max_share: float = 0.9
     """A worker stops when more than this share of the last 1,000 messages could not be taken; 1 never stops it."""
 
+    outbox_grace_s: float = 5.0
+    """What a worker has not announced for so long, another announces; a second time if the first was only slow."""
     sources_dir: str | None = None
     """A folder with mappings of sources of one's own, beside those that come along; see docs/sources.md."""
 

@@ -58,8 +58,16 @@ REPORTED_DLQ = Topic(
     _settings(30 * DAY_MS, MAX_BATCH_BYTES + DEAD_LETTER_BYTES),
 )
 CHANGED = Topic("orders.changed.v1", "order_id", messages.OrderChanged, "Steps of orders after their decision.")
+PICKLISTS = Topic(
+    "warehouse.picklists.v1", "order_id", messages.PickList, "What warehouses are to pick, and no longer to pick."
+)
+NOTIFICATIONS = Topic("notifications.v1", "order_id", messages.Notification, "What buyers are to be told.")
+TICKETS = Topic("tickets.v1", "ticket_id", messages.Ticket, "What people must see to.")
 
-ALL = (SUBMITTED, SUBMITTED_DLQ, DECIDED, REPORTED, REPORTED_DLQ, CHANGED)
+ALL = (SUBMITTED, SUBMITTED_DLQ, DECIDED, REPORTED, REPORTED_DLQ, CHANGED, PICKLISTS, NOTIFICATIONS, TICKETS)
+
+MESSAGE_ID_HEADER = "floodway-message-id"
+"""Header of what is told of orders: the same id for the same message, however often it is sent, to dedupe by."""
 
 DEAD_LETTER_HEADER = "floodway-dead-letter"
 """Header of a dead letter: a `DeadLetter` as JSON."""

@@ -93,6 +93,7 @@ class Worker:
     async def _keep(self, orders: Lifecycle, parts: Parts) -> None:
         while True:
             await advance(parts)
+            await orders.look_after()
             ended = await orders.expire_due()
             if ended < parts.settings.expiry_batch:
                 await asyncio.sleep(KEEPER_INTERVAL_S)

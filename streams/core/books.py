@@ -9,7 +9,8 @@ from uuid import UUID
 from streams.core.identity import SubmissionKey
 from streams.core.intent import Intent
 from streams.core.stock import Promotion
-from streams.messages import Outcome, Reason
+from streams.core.vocabulary import WHOLE, Milestone, Part
+from streams.messages import Outcome, Reason, Ticket
 
 
 class Booking(NamedTuple):
@@ -127,6 +128,9 @@ class Step(NamedTuple):
     `movements` are facts, things the stock has done: they are written whatever state the order is in, once by their
     own key. `expected` are the states from which `state` may be entered; found in another, the state is left alone.
     `source` and `event_id` are the cause's idempotency key.
+
+    `milestone` is the code of what `part` of the order has reached by it; what has been reached is never unsaid, so it
+    is kept whatever the state. A step without `state` moves no stock. `raw_code` and `zone` are the source's own.
     """
 
     order_id: UUID
@@ -134,20 +138,93 @@ class Step(NamedTuple):
     event_id: str
     kind: str
     expected: tuple[State, ...]
-    state: State
+    state: State | None
     movements: tuple[Movement, ...]
     occurred_at: datetime
     at: datetime
     note: str | None
+    milestone: int | None = None
+    part: Part = WHOLE
+    raw_code: str | None = None
+    zone: str | None = None
 
 
 class StepResult(StrEnum):
-    """What became of a step: taken now, taken before, or the order stood elsewhere."""
+    """What became of a step: taken now, taken before, or the order stood elsewhere, or was that far already."""
 
     TAKEN = "taken"
     REPEATED = "repeated"
     NOT_EXPECTED = "not_expected"
     UNKNOWN_ORDER = "unknown_order"
+
+
+class Position(NamedTuple):
+    """Where an order is in the ledger: its stock, what each part has reached, and how many steps it has made."""
+
+    state: State
+    reached: Mapping[Part, frozenset[int]]
+    steps: int
+
+
+class Taken(NamedTuple):
+    """A step as it was written, and where the order was before and is now.
+
+    `new` is the milestone that it was the first to report; `overtaken` tells that its axis was further by then.
+    """
+
+    step: Step
+    result: StepResult
+    new: Milestone | None
+    overtaken: bool
+    before: Position
+    after: Position
+
+
+class Message(NamedTuple):
+    """Something to be told, written down with the step that caused it. `id` is the same however often it is sent."""
+
+    topic: str
+    key: str
+    id: str
+    value: bytes
+
+
+class Unsaid(NamedTuple):
+    """Messages of one transaction that nobody has said to have sent. `batch` tells it from others."""
+
+    batch: str
+    messages: tuple[Message, ...]
+
+
+ChannelNumber = tuple[str, str]
+"""A channel, and its own number of an order."""
+
+
+class Quarantined(NamedTuple):
+    """A record of a source that cannot be taken yet, byte for byte, where it stood, and what it waits for.
+
+    `subject` is the unknown code, or what the order is looked for by; that stands in its own field, too.
+    """
+
+    partition: int
+    offset: int
+    seen_at: datetime
+    reason: str
+    source: str
+    subject: str
+    channel: str | None
+    channel_order_no: str | None
+    shipment: str | None
+    order_id: UUID | None
+    value: bytes
+    headers: tuple[tuple[str, bytes | None], ...]
+
+
+class TicketToOpen(NamedTuple):
+    """A ticket, and the message that tells of it if it was not open before."""
+
+    ticket: Ticket
+    message: Message
 
 
 class PromotionState(StrEnum):

@@ -8,9 +8,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
+from msgspec import structs
+
 from streams.core.books import Action, Movement, OrderRecord, State, Step
 from streams.core.stock import MAIN, End, Expired
-from streams.messages import Change, DecidedLine, OrderChanged, Report, ReportType
+from streams.core.vocabulary import BY_NAME, EVENTS, WHOLE, Axis, Part
+from streams.messages import Change, DecidedLine, Report, ReportType
 
 KEEPER = "floodway-keeper"
 """Source of steps that nobody reported: time did it."""
@@ -32,6 +35,13 @@ LATE_PAYMENT_POLICY: dict[End, LatePayment] = {
     End.RELEASED_TO_MAIN: LatePayment.REFUND,
 }
 """By the end that the hold has come to."""
+
+
+MOVING_STOCK = frozenset({ReportType.PAYMENT_SUCCEEDED, ReportType.ORDER_CANCELLED, ReportType.REFUND_SUCCEEDED})
+"""Reports for which the stock is asked first; all others only tell what was reached."""
+
+_IN_PARTS = frozenset({Axis.FULFILMENT, Axis.RETURN})
+"""Axes on which shipments and lines stand apart; paid or cancelled is the whole order."""
 
 
 class Outcome(NamedTuple):
@@ -96,30 +106,28 @@ def expired(hold: Expired, order: OrderRecord, now: datetime) -> Outcome:
         occurred_at=order.held_until,
         at=now,
         note=None,
+        milestone=BY_NAME["expired"].code,
     )
     return Outcome(step, Change.EXPIRED, _lines(order, target))
 
 
-def announcement(outcome: Outcome, order: OrderRecord, token: str) -> OrderChanged:
-    """The message that tells of a step."""
-    return OrderChanged(
-        order_id=order.order_id,
-        submission_id=order.submission_id,
-        channel=order.channel,
-        change=outcome.change,
-        changed_at=outcome.step.at,
-        cause=outcome.step.kind,
-        trace_id=order.trace_id,
-        lines=outcome.lines,
-        read_token=token,
-    )
-
-
 def apply(report: Report, order: OrderRecord, end: End, now: datetime) -> Outcome:
-    """The outcome of any report."""
+    """The outcome of a report of MOVING_STOCK; of a cancellation that of a full refund, too: both end the sale."""
     if report.type is ReportType.PAYMENT_SUCCEEDED:
         return paid(report, order, end, now)
     return cancelled(report, order, end, now)
+
+
+def plain_step(report: Report, now: datetime) -> Step:
+    """The step of a report that moves no stock: what it says was reached is kept, whatever the state."""
+    return _step(report, (), None, (), now)
+
+
+def as_it_counts(report: Report, order: OrderRecord) -> Report:
+    """A refund of less than the order's total is a partial one, whatever its source calls it."""
+    if report.type is ReportType.REFUND_SUCCEEDED and report.amount is not None and report.amount < order.total:
+        return structs.replace(report, type=ReportType.REFUND_PARTIAL)
+    return report
 
 
 def _reported(
@@ -131,7 +139,14 @@ def _reported(
     lines: tuple[DecidedLine, ...],
     now: datetime,
 ) -> Outcome:
-    step = Step(
+    return Outcome(_step(report, expected, state, movements, now), change, lines)
+
+
+def _step(
+    report: Report, expected: tuple[State, ...], state: State | None, movements: tuple[Movement, ...], now: datetime
+) -> Step:
+    milestone = EVENTS[report.type]
+    return Step(
         order_id=report.order_id,
         source=report.source,
         event_id=report.event_id,
@@ -142,8 +157,15 @@ def _reported(
         occurred_at=report.occurred_at,
         at=now,
         note=report.note,
+        milestone=None if milestone is None else milestone.code,
+        part=_part(report) if milestone is None or milestone.axis in _IN_PARTS else WHOLE,
+        raw_code=report.raw_code,
+        zone=report.zone,
     )
-    return Outcome(step, change, lines)
+
+
+def _part(report: Report) -> Part:
+    return (report.shipment or "", report.sku or "")
 
 
 def _moves(

@@ -24,6 +24,7 @@ from streams.messages import MAX_MESSAGE_BYTES, NAME, TEXT, VISIBLE, Report, Rep
 
 MAX_ID = 64
 MAX_NOTE = 256
+MAX_CHANNEL = 32
 MAX_AMOUNT = 2**53
 SEPARATOR = {"time": " "}
 """Between joined parts; a colon for all others."""
@@ -256,9 +257,13 @@ def _reference(mapping: SourceMapping, found: Mapping[str, str]) -> Ref | Undeco
             )
     if "order_no" in found:
         channel = found.get("channel", mapping.numbers_of or "")
-        if channel and len(found["order_no"]) <= MAX_ID:
-            return Ref("order_no", channel, found["order_no"])
-    elif "shipment" in found:
+        number = found["order_no"]
+        if not (channel and _name(channel) and len(channel) <= MAX_CHANNEL):
+            return Undecodable("invalid_field", f"{channel[:80]!r} is no channel", _where(mapping, "channel"))
+        if len(number) > MAX_ID or _unprintable.search(number):
+            return Undecodable("invalid_field", f"{number[:80]!r} is no order number", _where(mapping, "order_no"))
+        return Ref("order_no", channel, number)
+    if "shipment" in found:
         return Ref("shipment", "", found["shipment"])
     return Undecodable("missing_field", f"nothing to find the order by in what {mapping.source} sent", "$")
 

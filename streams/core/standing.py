@@ -10,14 +10,11 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from streams.core.books import State
-from streams.core.vocabulary import BY_NAME, Axis, Milestone, stands
+from streams.core.vocabulary import BY_NAME, WHOLE, Axis, Milestone, Part, stands
 
-Part = tuple[str, str]
-"""Number of a shipment and a SKU; empty ones stand for all of them."""
 Reached = Mapping[Part, frozenset[int]]
 """Codes of the milestones that each part has reached."""
 
-WHOLE: Part = ("", "")
 _NOTHING: frozenset[int] = frozenset()
 
 

@@ -1,9 +1,8 @@
 """The words for where an order is: four axes, the milestones on each, and what each event of a report leads to. Pure.
 
-What an order has reached is a set of milestones, and the set only grows. Whoever reaches a milestone has passed those
-that lie on the way to it: a parcel that was delivered has been shipped, whether or not anybody said so. So two reports
-that come in the other order, or twice, or in two chunks, end in the same set; nothing runs backwards, and a final
-milestone has nothing beyond it.
+What an order has reached is a set of milestones, and the set only grows; an axis stands at the one of highest rank. So
+reports that come in another order, or twice, or in other chunks, end in the same set; nothing runs backwards, and a
+final milestone has nothing beyond it.
 
 docs/vocabulary.md is made from the tables here. Codes are stored for ever: add new ones, never change one.
 """
@@ -29,9 +28,9 @@ class Axis(StrEnum):
 class Milestone(NamedTuple):
     """One milestone. Of several that are reached the one of highest rank is where the axis stands.
 
-    One that is `on_way` is passed by whoever gets further; the others (a failed payment, a lost parcel) happen or do
-    not, and `past` tells up to which rank the way was gone before. `final`: nothing lies beyond. The last three are the
-    names of others: schema.org, GS1 (CBV business step or disposition), EDI (X12 set and code).
+    One that is `on_way` is passed by whoever gets further, reported or not; the others (a failed payment, a lost
+    parcel) happen or do not, and `past` tells up to which rank the way was gone before. `final`: nothing lies beyond.
+    The last three are the names of others: schema.org, GS1 (CBV business step or disposition), EDI (X12 set and code).
     """
 
     code: int
@@ -47,6 +46,11 @@ class Milestone(NamedTuple):
     gs1: str = ""
     edi: str = ""
 
+
+Part = tuple[str, str]
+"""Number of a shipment and a SKU; empty ones stand for all of them."""
+
+WHOLE: Part = ("", "")
 
 P, S, F, R = Axis.PAYMENT, Axis.STOCK, Axis.FULFILMENT, Axis.RETURN
 
@@ -144,33 +148,18 @@ assert len(EVENTS) == len(ReportType), "every event leads somewhere, or says tha
 assert len(BY_CODE) == len(BY_NAME) == len(MILESTONES), "codes and names are unique"
 
 
-def _passed(milestone: Milestone) -> frozenset[int]:
-    """The milestone with those that lie on the way to it. What an axis begins with is reached by nobody."""
-    up_to = milestone.rank if milestone.on_way else milestone.past
-    before = (m for m in MILESTONES if m.axis is milestone.axis and m.on_way and 0 < m.rank <= up_to)
-    return frozenset({milestone.code, *(m.code for m in before)})
-
-
-PASSED: MappingProxyType[int, frozenset[int]] = MappingProxyType({m.code: _passed(m) for m in MILESTONES})
-"""By code: all that is reached with it."""
-
 _START = MappingProxyType({axis: next(m for m in MILESTONES if m.axis is axis and m.rank == 0) for axis in Axis})
-
-
-def reached(observed: Iterable[int]) -> frozenset[int]:
-    """All that has been reached when these codes were reported."""
-    return frozenset().union(*(PASSED[code] for code in observed))
-
-
-def climbed(before: frozenset[int], code: int) -> list[Milestone]:
-    """What is newly reached with `code`, in the order of the way; empty when it says nothing new."""
-    return sorted((BY_CODE[new] for new in PASSED[code] - before), key=lambda m: m.rank)
 
 
 def stands(axis: Axis, codes: Iterable[int]) -> Milestone:
     """Where an axis stands when these codes are reached: at the one of highest rank."""
     mine = (BY_CODE[code] for code in codes if BY_CODE[code].axis is axis)
     return max(mine, key=lambda m: m.rank, default=_START[axis])
+
+
+def overtaken(milestone: Milestone, codes: Iterable[int]) -> bool:
+    """Whether its axis is further already: somebody has to be told of it, but there is nothing more to be done."""
+    return stands(milestone.axis, codes).rank > milestone.rank
 
 
 def next_on(axis: Axis) -> list[tuple[Milestone, Milestone]]:

@@ -11,7 +11,7 @@ written, when a newer one has been issued: whoever rebuilds the stock from here 
 after that is all there will ever be of the old stock.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
@@ -20,21 +20,36 @@ from uuid import UUID
 from streams.core.books import (
     Balance,
     Booking,
+    ChannelNumber,
     Conflict,
+    Message,
     Movement,
     OrderRecord,
     Persisted,
     PromotionRecord,
     PromotionState,
+    Quarantined,
     Step,
     StepResult,
     StoredDecision,
+    Taken,
+    TicketToOpen,
+    Unsaid,
 )
 from streams.core.identity import SubmissionKey
 from streams.core.memory import KeptDecision, KeptEnd, KeptHold, KeptPromotion, KeptRef, KeptUnits
+from streams.messages import Ticket
+
+Tell = Callable[[Sequence[Taken]], Sequence[Message]]
+"""What is to be told of steps that were written, in the order in which they were. Pure: it may be asked twice."""
 
 MAX_BATCH = 5_000
 """Bookings, keys, orders or steps in one call; what a transaction may hold and a worker has to repeat is bounded."""
+
+
+def nothing(_: Sequence[Taken]) -> Sequence[Message]:
+    """Tell nobody."""
+    return ()
 
 
 class Snapshot(Protocol):
@@ -111,7 +126,8 @@ class Ledger(Protocol):
         """Write decisions, orders, lines and hold movements in one transaction. Raises `Fenced`.
 
         No two of `batch` share a key. Keys that the ledger knows already are left as they are and returned. The lines
-        of an accepted order are its hold's entry, so `quantities` must be the submission's lines added up.
+        of an accepted order are its hold's entry, so `quantities` must be the submission's lines added up. A channel's
+        order number is one order's: another that comes with it is written without.
         """
         ...
 
@@ -127,15 +143,59 @@ class Ledger(Protocol):
         """Accepted orders by id, from the primary; absent ones are left out."""
         ...
 
-    async def take_steps(self, steps: Sequence[Step], epoch: int) -> tuple[str, list[StepResult]]:
+    async def take_steps(self, steps: Sequence[Step], epoch: int, tell: Tell = nothing) -> tuple[str, list[StepResult]]:
         """Take steps in one transaction, each once by order, source and event id; returns token and results.
 
-        Raises `Fenced`.
+        Raises `Fenced`. What `tell` makes of those that were written stands in the outbox by then, in the same
+        transaction: as one batch, under the id of its first message, for whoever sends it.
 
         Movements are written even when the state is NOT_EXPECTED (they are facts), each once by its key.
         Several steps of one order in one call are taken in the order given. A step that was NOT_EXPECTED is so again
         when repeated, one that was taken is REPEATED; of an unknown order nothing is kept.
         """
+        ...
+
+    async def unsaid(self, before: datetime, limit: int) -> tuple[str, list[Unsaid]]:
+        """Batches in the outbox since before that time, oldest first, and a token that covers them."""
+        ...
+
+    async def said(self, batches: Sequence[str]) -> None:
+        """Take batches from the outbox: all of their messages are in the log."""
+        ...
+
+    async def find_by_numbers(self, numbers: Sequence[ChannelNumber]) -> dict[ChannelNumber, UUID]:
+        """Orders by channel and its number, from the primary; absent ones are left out. A number is one order's."""
+        ...
+
+    async def find_by_shipments(self, shipments: Sequence[str]) -> dict[str, tuple[UUID, ...]]:
+        """Orders by the number of a parcel that was reported of them, from the primary; one may carry several."""
+        ...
+
+    async def quarantine(self, records: Sequence[Quarantined], tickets: Sequence[TicketToOpen]) -> list[Message]:
+        """Keep records that cannot be taken yet, each once by partition and offset, and open what tickets are not open.
+
+        The messages of those that were opened are returned, and stand in the outbox as one batch.
+        """
+        ...
+
+    async def quarantined(self, reason: str | None, limit: int) -> list[Quarantined]:
+        """Records that wait, for one reason or any, oldest first."""
+        ...
+
+    async def resolvable(self, limit: int) -> list[Quarantined]:
+        """Records that waited for an order or a parcel which is known by now, oldest first."""
+        ...
+
+    async def release(self, records: Sequence[Quarantined]) -> None:
+        """Forget records that were taken."""
+        ...
+
+    async def tickets(self) -> list[Ticket]:
+        """Open tickets, oldest first."""
+        ...
+
+    async def close_tickets(self, ticket_ids: Sequence[str], at: datetime) -> None:
+        """Close tickets whose cause is gone."""
         ...
 
     async def record_movements(self, movements: Sequence[Movement]) -> bool:

@@ -74,8 +74,18 @@ async def under_epoch(connection: "Connection", epoch: int) -> AsyncIterator[Non
 
     One round trip before and one behind, where `connection.transaction()` and a query would take three.
     """
+    async with replicated(connection, f"SELECT under_epoch({epoch:d})"):
+        yield
+
+
+@asynccontextmanager
+async def replicated(connection: "Connection", first: str = "") -> AsyncIterator[None]:
+    """A transaction whose end is known to be on a standby, where those are waited for; `first` is a statement.
+
+    It covers what was committed before it, too.
+    """
     try:
-        await connection.execute(f"BEGIN; SELECT under_epoch({epoch:d})")
+        await connection.execute(f"BEGIN; {first}")
         yield
         await _commit(connection)
     except BaseException:

@@ -14,6 +14,7 @@ from streams.core.books import (
     Movement,
     OrderRecord,
     Persisted,
+    Position,
     PromotionRecord,
     PromotionState,
     State,
@@ -25,10 +26,10 @@ from streams.core.identity import SubmissionKey
 from streams.core.stock import added_up
 from streams.instants import to_datetime
 from streams.messages import Outcome
-from streams.stores.ledger import FAILED_OVER, Ledger
+from streams.stores.ledger import FAILED_OVER, Tell, nothing
+from streams.stores.ledger_fake_outbox import FakeOutbox
 from streams.stores.ledger_fake_snapshot import FakeSnapshot
 from streams.stores.ledger_rules import (
-    StepKey,
     assert_adds_up,
     check_batch,
     check_movements,
@@ -39,21 +40,22 @@ from streams.stores.ledger_rules import (
     overtaken_by,
     past,
     step_key,
+    without_taken_numbers,
 )
 
 _MovementKey = tuple[str, Action, str, str]
 
 
-class FakeLedger(Ledger):
+class FakeLedger(FakeOutbox):
     """See `Ledger`. Reads are always current; tokens look like WAL positions and count the writes."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.decisions: dict[SubmissionKey, StoredDecision] = {}
         self.by_order_id: dict[UUID, SubmissionKey] = {}
-        self.accepted: dict[UUID, OrderRecord] = {}
+        self.positions: dict[UUID, Position] = {}
         self.conflicts: dict[tuple[str, str, bytes], Conflict] = {}
         self.movements: dict[_MovementKey, Movement] = {}
-        self.taken: dict[StepKey, tuple[Step, StepResult]] = {}
         self.saved_promotions: dict[str, PromotionRecord] = {}
         self.epochs: list[str] = []
         self.timeline = 1
@@ -117,7 +119,7 @@ class FakeLedger(Ledger):
             assert booking.order_id not in self.by_order_id, f"two keys share an order id: {booking.order_id}"
             if booking.reason is None:
                 assert_adds_up(booking)
-        for booking in new:
+        for booking in without_taken_numbers(sorted(new, key=lambda booking: booking.key), self.by_number):
             self._book(booking)
         return Persisted(self._token(), stored)
 
@@ -138,6 +140,9 @@ class FakeLedger(Ledger):
         self.by_order_id[booking.order_id] = key
         if accepted:
             order = self.accepted[booking.order_id] = _order(booking)
+            self.positions[booking.order_id] = Position(State.HELD, {}, 0)
+            if order.channel_order_no:
+                self.by_number[order.channel, order.channel_order_no] = order.order_id
             ref = str(order.order_id)
             for sku, qty in order.quantities:
                 self._add(Movement(ref, Action.HOLD, sku, order.pool, -qty, qty, 0, order.decided_at))
@@ -157,18 +162,23 @@ class FakeLedger(Ledger):
         check_batch(len(order_ids), "orders")
         return {order_id: self.accepted[order_id] for order_id in order_ids if order_id in self.accepted}
 
-    async def take_steps(self, steps: Sequence[Step], epoch: int) -> tuple[str, list[StepResult]]:
+    async def take_steps(self, steps: Sequence[Step], epoch: int, tell: Tell = nothing) -> tuple[str, list[StepResult]]:
         """See `Ledger`."""
         check_batch(len(steps), "steps")
         if steps:
             self._fence(epoch)
-        states = {s.order_id: self.accepted[s.order_id].state for s in steps if s.order_id in self.accepted}
+        positions = {s.order_id: self.positions[s.order_id] for s in steps if s.order_id in self.positions}
         known = {key: self.taken[key][1] for key in map(step_key, steps) if key in self.taken}
-        judgement = judge(steps, states, known)
-        for step, result in judgement.written:
+        judgement = judge(steps, positions, known)
+        messages = tuple(tell(judgement.written))
+        for step, result, _, _, _, after in judgement.written:
             self.taken[step_key(step)] = (step, result)
+            self.positions[step.order_id] = after
             for movement in step.movements:
                 self._add(movement)
+        if messages:
+            assert messages[0].id not in self.outbox, f"told twice: {messages[0]}"
+            self.outbox[messages[0].id] = (judgement.written[0].step.at, messages)
         for order_id, (state, at) in judgement.changed.items():
             self.accepted[order_id] = self.accepted[order_id]._replace(state=state, changed_at=at)
         return self._token(), judgement.results

@@ -45,7 +45,7 @@ class FakeSnapshot(Snapshot):
                 self._moved[UUID(movement.ref)].append(movement)
         self._states: dict[UUID, set[State]] = defaultdict(set)
         for step, result in ledger.taken.values():
-            if result is StepResult.TAKEN:
+            if result is StepResult.TAKEN and step.state is not None:
                 self._states[step.order_id].add(step.state)
 
     async def promotions(self) -> list[KeptPromotion]:

@@ -27,17 +27,20 @@ from streams.core.identity import SubmissionKey
 from streams.errors import LedgerUnavailable
 from streams.stores import ledger_rows as rows
 from streams.stores import ledger_statements as statements
-from streams.stores.ledger import FAILED_OVER, Ledger
+from streams.stores.ledger import FAILED_OVER, Tell, nothing
 from streams.stores.ledger_codes import ACTIONS
 from streams.stores.ledger_connections import SQL, Reader, open_pool, primary, under_epoch
 from streams.stores.ledger_errors import outages
 from streams.stores.ledger_migrations import load_migrations, migrate
+from streams.stores.ledger_postgres_outbox import PostgresOutbox
 from streams.stores.ledger_rules import (
     check_batch,
     check_movements,
     check_same_movements,
     check_token,
+    numbers_of,
     overtaken_by,
+    without_taken_numbers,
 )
 from streams.stores.ledger_snapshot import PostgresSnapshot
 
@@ -52,11 +55,12 @@ BALANCES_AHEAD = 1_000
 REBUILDING_LOCK = 0x666C6F6F64 + 1
 """Beside that of the migrations."""
 ORDER_ID_CONSTRAINT = "decisions_order_id_key"
+NUMBER_INDEX = "decisions_channel_order_no"
 
 _key_of = attrgetter("intent.submission_key")
 
 
-class PostgresLedger(Ledger):
+class PostgresLedger(PostgresOutbox):
     """See `Ledger`. Every outage is raised as `LedgerUnavailable`."""
 
     def __init__(self, primary: "Pool", replica: "Pool | None", *, timeout_s: float, replica_wait_s: float) -> None:
@@ -179,6 +183,10 @@ class PostgresLedger(Ledger):
                         raise AssertionError(f"two keys share an order id: {taken}") from taken
                     stored |= known
                     rest = [booking for booking in rest if booking.key not in stored]
+                    if taken.constraint_name == NUMBER_INDEX:
+                        rest = without_taken_numbers(
+                            rest, await statements.find_by_numbers(connection, numbers_of(rest))
+                        )
         raise LedgerUnavailable(f"Other workers kept writing the same keys, {PERSIST_TRIES} times over; try again.")
 
     async def lookup(self, keys: Sequence[SubmissionKey]) -> dict[SubmissionKey, StoredDecision]:
@@ -208,12 +216,12 @@ class PostgresLedger(Ledger):
             async with self._connection() as connection:
                 return await statements.find_orders(connection, order_ids)
 
-    async def take_steps(self, steps: Sequence[Step], epoch: int) -> tuple[str, list[StepResult]]:
+    async def take_steps(self, steps: Sequence[Step], epoch: int, tell: Tell = nothing) -> tuple[str, list[StepResult]]:
         """See `Ledger`. Orders are locked first, in the order of their ids, so writers of one order go in turn."""
         check_batch(len(steps), "steps")
         with outages():
             async with self._connection() as connection:
-                results = await statements.take_steps(connection, steps, epoch) if steps else []
+                results = await statements.take_steps(connection, steps, epoch, tell) if steps else []
                 return await statements.token(connection), results
 
     async def record_movements(self, movements: Sequence[Movement]) -> bool:

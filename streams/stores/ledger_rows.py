@@ -4,8 +4,10 @@ Bookings have a module of their own, `ledger_copy`. The rest goes by asyncpg's C
 lists here.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import asyncpg
@@ -13,20 +15,23 @@ import asyncpg
 from streams.core.books import (
     Movement,
     OrderRecord,
+    Position,
     PromotionRecord,
     PromotionState,
     State,
-    Step,
     StepResult,
     StoredDecision,
+    Taken,
 )
 from streams.core.identity import SubmissionKey
 from streams.core.stock import Promotion, added_up
+from streams.core.vocabulary import Part
 from streams.stores.ledger_codes import ACTIONS, STATE_OF, STATES, outcome_of
 
 Row = tuple[Any, ...]
 
-STEPS = ("at", "occurred_at", "state", "order_id", "source", "event_id", "kind", "note")
+STEPS = ("at", "occurred_at", "state", "milestone", "advanced", "order_id", "source", "event_id", "kind", "note",
+         "shipment", "sku", "raw_code", "zone")  # fmt: skip
 MOVEMENTS = ("order_id", "action", "sku", "pool", "free", "held", "sold", "at")
 
 _PG_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
@@ -45,21 +50,42 @@ def decode_timestamp(value: tuple[int]) -> datetime:
     return _PG_EPOCH + timedelta(microseconds=value[0])
 
 
-def step_row(step: Step, result: StepResult) -> Row:
+def step_row(taken: Taken) -> Row:
     """A row for COPY into `order_steps`."""
-    state = STATES[step.state] if result is StepResult.TAKEN else None
-    return (step.at, step.occurred_at, state, step.order_id, step.source, step.event_id, step.kind, step.note)
+    step, done = taken.step, taken.result is StepResult.TAKEN
+    state = STATES[step.state] if done and step.state is not None else None
+    shipment, sku = step.part
+    return (
+        step.at, step.occurred_at, state, step.milestone, done and step.state is None, step.order_id, step.source,
+        step.event_id, step.kind, step.note, shipment or None, sku or None, step.raw_code, step.zone,
+    )  # fmt: skip
 
 
 def step_result(row: asyncpg.Record) -> StepResult:
     """What became of a stored step."""
-    return StepResult.NOT_EXPECTED if row["state"] is None else StepResult.TAKEN
+    return StepResult.NOT_EXPECTED if row["state"] is None and not row["advanced"] else StepResult.TAKEN
 
 
-def order_movements(written: Iterable[tuple[Step, StepResult]]) -> dict[Row, Row]:
+def position(row: asyncpg.Record) -> Position:
+    """A row of `positions` as a value. `reached` has a line for each milestone and part, which many orders share."""
+    state = State.HELD if row["state"] is None else STATE_OF[row["state"]]
+    text = row["reached"]
+    return Position(state, _reached(text) if text else {}, row["steps"])
+
+
+@lru_cache(maxsize=4096)
+def _reached(text: str) -> Mapping[Part, frozenset[int]]:
+    codes: dict[Part, set[int]] = {}
+    for line in text.split("\n"):
+        code, shipment, sku = line.split(" ")
+        codes.setdefault((shipment, sku), set()).add(int(code))
+    return MappingProxyType({part: frozenset(found) for part, found in codes.items()})
+
+
+def order_movements(written: Iterable[Taken]) -> dict[Row, Row]:
     """The movements of steps for COPY into `order_movements`: key columns to the rest, each key once."""
     moved: dict[Row, Row] = {}
-    for step, _ in written:
+    for step, *_ in written:
         for _, action, sku, pool, free, held, sold, at in step.movements:
             moved.setdefault((step.order_id, ACTIONS[action], sku, pool), (free, held, sold, at))
     return moved

@@ -1,19 +1,37 @@
 """Rules that every ledger keeps, whatever it is built on: what becomes of steps, what a movement must be. Pure."""
 
+import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from streams.core.books import Action, Booking, Movement, PromotionState, State, Step, StepResult
+from msgspec import structs
+
+from streams.core.books import (
+    Action,
+    Booking,
+    ChannelNumber,
+    Movement,
+    Position,
+    PromotionState,
+    State,
+    Step,
+    StepResult,
+    Taken,
+)
 from streams.core.stock import added_up
+from streams.core.vocabulary import BY_CODE, overtaken
 from streams.errors import Fenced, Refused
 from streams.stores.ledger import MAX_BATCH
 
 StepKey = tuple[UUID, str, str]
 """Order id, source and event id."""
 
+logger = logging.getLogger(__name__)
+
+_NOTHING: frozenset[int] = frozenset()
 _TOKEN = re.compile(r"[0-9A-F]{1,8}/[0-9A-F]{1,8}")
 _WAY = {
     PromotionState.OPENING: 0,
@@ -55,7 +73,7 @@ class Judgement(NamedTuple):
     """Results in the order of the steps, the steps to be written with theirs, and the orders' new states."""
 
     results: list[StepResult]
-    written: list[tuple[Step, StepResult]]
+    written: list[Taken]
     """Their movements are facts, so all are to be written, whatever the result."""
     changed: dict[UUID, tuple[State, datetime]]
 
@@ -65,32 +83,52 @@ def step_key(step: Step) -> StepKey:
     return step.order_id, step.source, step.event_id
 
 
-def judge(steps: Sequence[Step], states: Mapping[UUID, State], known: Mapping[StepKey, StepResult]) -> Judgement:
-    """Take `steps` one after the other; `states` has the accepted orders among theirs, `known` their earlier results.
+def judge(steps: Sequence[Step], positions: Mapping[UUID, Position], known: Mapping[StepKey, StepResult]) -> Judgement:
+    """Take `steps` one after the other; `positions` has the accepted orders of theirs, `known` their earlier results.
 
     A step that was taken before is REPEATED. One that was not expected then is NOT_EXPECTED again, so that nobody
-    announces it as done.
+    announces it as done. One without a state is taken when it leads further.
     """
-    now_at, seen = dict(states), dict(known)
+    now_at, seen = dict(positions), dict(known)
     judgement = Judgement([], [], {})
     for step in steps:
-        check_movements(step.movements, str(step.order_id))
+        if step.movements:
+            check_movements(step.movements, str(step.order_id))
         key = step_key(step)
         before = seen.get(key)
-        if step.order_id not in now_at:
+        position = now_at.get(step.order_id)
+        if position is None:
             result = StepResult.UNKNOWN_ORDER
         elif before is not None:
             result = StepResult.REPEATED if before is StepResult.TAKEN else before
         else:
-            expected = now_at[step.order_id] in step.expected
-            result = StepResult.TAKEN if expected else StepResult.NOT_EXPECTED
-            seen[key] = result
-            judgement.written.append((step, result))
-            if expected:
-                now_at[step.order_id] = step.state
+            taken = _take(step, position)
+            seen[key] = result = taken.result
+            judgement.written.append(taken)
+            now_at[step.order_id] = taken.after
+            if result is StepResult.TAKEN and step.state is not None:
                 judgement.changed[step.order_id] = (step.state, step.at)
         judgement.results.append(result)
     return judgement
+
+
+def _take(step: Step, position: Position) -> Taken:
+    """What becomes of a step that is new, with the order at `position`."""
+    state, reached, steps = position
+    new, late = None, False
+    if step.milestone is not None:
+        got = reached.get(step.part, _NOTHING)
+        if step.milestone not in got:
+            new = BY_CODE[step.milestone]
+            late = overtaken(new, got)
+            reached = {**reached, step.part: got | {step.milestone}}
+    if step.state is None:
+        done = step.milestone is None or (new is not None and not late)
+    else:
+        done = state in step.expected
+        state = step.state if done else state
+    result = StepResult.TAKEN if done else StepResult.NOT_EXPECTED
+    return Taken(step, result, new, late, position, Position(state, reached, steps + 1))
 
 
 def check_movements(movements: Sequence[Movement], order: str | None = None) -> None:
@@ -121,6 +159,29 @@ def assert_adds_up(booking: Booking) -> None:
     # Nearly every order names each SKU once, and then there is nothing to add up.
     fits = quantities == asked or dict(quantities) == added_up(asked)
     assert fits, f"quantities {quantities} are not the lines of {booking.key}"
+
+
+def numbers_of(bookings: Iterable[Booking]) -> list[ChannelNumber]:
+    """The channels' numbers of accepted orders, of those that have one."""
+    submissions = (booking.intent.submission for booking in bookings if booking.reason is None)
+    return [(one.channel, one.channel_order_no) for one in submissions if one.channel_order_no]
+
+
+def without_taken_numbers(bookings: Sequence[Booking], taken: Mapping[ChannelNumber, UUID]) -> list[Booking]:
+    """The same bookings; without the channel's number where that is another order's, or of an earlier one of these."""
+    seen = dict(taken)
+    found = []
+    for booking in bookings:
+        submission = booking.intent.submission
+        if booking.reason is None and submission.channel_order_no:
+            number = (submission.channel, submission.channel_order_no)
+            if seen.setdefault(number, booking.order_id) != booking.order_id:
+                logger.warning("%s %s is the number of two orders; %s goes without", *number, booking.order_id)
+                intent = structs.replace(booking.intent, submission=structs.replace(submission, channel_order_no=None))
+                found.append(booking._replace(intent=intent))
+                continue
+        found.append(booking)
+    return found
 
 
 def check_token(token: str | None) -> None:

@@ -4,16 +4,30 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from streams.core.books import Booking, Movement, OrderRecord, State, Step, StepResult, StoredDecision
+from streams.core.books import (
+    Booking,
+    ChannelNumber,
+    Movement,
+    OrderRecord,
+    Position,
+    State,
+    Step,
+    StepResult,
+    StoredDecision,
+)
 from streams.core.identity import SubmissionKey
 from streams.stores import ledger_rows as rows
-from streams.stores.ledger_codes import STATE_OF
+from streams.stores.ledger import Tell
 from streams.stores.ledger_connections import SQL, under_epoch
 from streams.stores.ledger_copy import COLUMNS, copy_of
+from streams.stores.ledger_outbox import add_unsaid
 from streams.stores.ledger_rules import StepKey, judge, step_key
 
 if TYPE_CHECKING:
     from streams.stores.ledger_connections import Connection
+
+
+_NEW = Position(State.HELD, {}, 0)
 
 
 async def token(connection: "Connection") -> str:
@@ -57,6 +71,12 @@ async def find_orders(connection: "Connection", order_ids: Sequence[UUID]) -> di
     return {row["order_id"]: rows.order_record(row) for row in found}
 
 
+async def find_by_numbers(connection: "Connection", numbers: Sequence[ChannelNumber]) -> dict[ChannelNumber, UUID]:
+    """Orders by channel and its number; absent ones are left out."""
+    found = await connection.fetch(SQL["by_numbers"], [one[0] for one in numbers], [one[1] for one in numbers])
+    return {(row["channel"], row["channel_order_no"]): row["order_id"] for row in found}
+
+
 async def find_decision(
     connection: "Connection", key: SubmissionKey | UUID
 ) -> tuple[SubmissionKey, StoredDecision] | None:
@@ -68,8 +88,8 @@ async def find_decision(
     return (key, found[key]) if key in found else None
 
 
-async def take_steps(connection: "Connection", steps: Sequence[Step], epoch: int) -> list[StepResult]:
-    """Take steps in one transaction; see `Ledger`."""
+async def take_steps(connection: "Connection", steps: Sequence[Step], epoch: int, tell: Tell) -> list[StepResult]:
+    """Take steps in one transaction, with what is to be told of them; see `Ledger`."""
     async with under_epoch(connection, epoch):
         # Whoever holds the lock on an order is the only one to write its steps and movements. What it reads must come
         # in statements of their own after it: a statement sees what was there before it had to wait.
@@ -77,12 +97,12 @@ async def take_steps(connection: "Connection", steps: Sequence[Step], epoch: int
         locked = [row["order_id"] for row in await connection.fetch(SQL["lock_orders"], wanted)]
         if not locked:
             return [StepResult.UNKNOWN_ORDER] * len(steps)
-        states = dict.fromkeys(locked, State.HELD)
-        for row in await connection.fetch(SQL["states"], locked):
-            states[row["order_id"]] = STATE_OF[row["state"]]
-        judgement = judge(steps, states, await _known_steps(connection, steps))
+        positions = dict.fromkeys(locked, _NEW)
+        for row in await connection.fetch(SQL["positions"], locked):
+            positions[row["order_id"]] = rows.position(row)
+        judgement = judge(steps, positions, await _known_steps(connection, steps))
         if judgement.written:
-            written = [rows.step_row(step, result) for step, result in judgement.written]
+            written = [rows.step_row(taken) for taken in judgement.written]
             await connection.copy_records_to_table("order_steps", records=written, columns=rows.STEPS)
         if moved := rows.order_movements(judgement.written):
             for row in await connection.fetch(SQL["known_movements"], locked):
@@ -90,6 +110,8 @@ async def take_steps(connection: "Connection", steps: Sequence[Step], epoch: int
             await connection.copy_records_to_table(
                 "order_movements", records=[(*key, *rest) for key, rest in moved.items()], columns=rows.MOVEMENTS
             )
+        if messages := tell(judgement.written):
+            await add_unsaid(connection, messages, judgement.written[0].step.at)
     return judgement.results
 
 

@@ -22,4 +22,19 @@ BOOKS = """
         VALUES ('2026-11-11 00:01+00', 0, -2, 2, 2, '01a20179-bf2a-7deb-b553-195073662a22', 'TEA', 'main');
     """
 
-SAMPLES = {"0001_books": BOOKS, "0002_failover": BOOKS}
+STORY = (
+    BOOKS
+    + """
+        UPDATE order_steps SET milestone = 1040, raw_code = '已付款', zone = 'Asia/Shanghai';
+        INSERT INTO order_steps (at, occurred_at, milestone, advanced, order_id, source, event_id, kind, shipment)
+        VALUES ('2026-11-11 00:02+00', '2026-11-11 00:02+00', 3050, true, '01a20179-bf2a-7deb-b553-195073662a22', 'wms',
+                'e2', 'parcel.shipped', 'SF1');
+        INSERT INTO outbox VALUES ('2026-11-11 00:02+00', 'a:changed:shipped',
+            '{"topic":"orders.changed.v1","key":"a","id":"a:changed:shipped","value":{"x":1}}');
+        INSERT INTO quarantine
+        VALUES ('2026-11-11+00', 7, 0, 'unknown_code', 'tmall', 'NEW', NULL, NULL, NULL, NULL, 'x', '{}', '{}');
+        INSERT INTO tickets VALUES ('2026-11-11+00', NULL, 'unknown_code:tmall:NEW', 'unknown_code', 'NEW', 'd', 'f');
+    """
+)
+
+SAMPLES = {"0001_books": BOOKS, "0002_failover": BOOKS, "0003_story": STORY}

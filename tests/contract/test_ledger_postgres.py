@@ -12,6 +12,7 @@ from ledger_server import Server, empty
 from ledger_values import EPOCH, accepted, booking, key, received, rejected, sold, step, submission
 
 from streams.core.books import Booking, Conflict, Persisted
+from streams.core.vocabulary import MILESTONES
 from streams.errors import LedgerUnavailable
 from streams.messages import ShipTo
 from streams.stores.ledger_codes import ACTIONS, STATES, VERDICTS
@@ -182,6 +183,7 @@ async def test_codes_mean_the_same_in_sql(postgres: PostgresLedger, admin: "Admi
     expected = {("verdict", code, reason.value if reason else "accepted") for reason, code in VERDICTS.items()}
     expected |= {("state", code, state.value) for state, code in STATES.items()}
     expected |= {("action", code, action.value) for action, code in ACTIONS.items()}
+    expected |= {("milestone", milestone.code, milestone.name) for milestone in MILESTONES}
     assert {tuple(row) for row in await admin.fetch("SELECT kind, code, name FROM codes")} == expected
 
 

@@ -144,7 +144,7 @@ def test_a_source_is_added_by_a_file(tmp_path: Path) -> None:
         ({"at": "1026-11-11 00:00:00"}, "invalid_field"),
         ({"at": None}, "missing_field"),
         ({"no": None}, "missing_field"),
-        ({"no": "x" * 65}, "missing_field"),
+        ({"no": "x" * 65}, "invalid_field"),
     ],
 )
 def test_what_cannot_be_read_has_a_reason(change: dict[str, str | None], reason: str | None) -> None:

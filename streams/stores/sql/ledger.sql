@@ -46,15 +46,18 @@ SELECT order_id FROM decisions
  WHERE order_id = ANY ($1::uuid[]) AND verdict = 0
  ORDER BY order_id FOR NO KEY UPDATE
 
--- name: states
-SELECT k.order_id, s.state
-  FROM unnest($1::uuid[]) AS k (order_id)
-  JOIN LATERAL (
-       SELECT state FROM order_steps
-        WHERE order_id = k.order_id AND state IS NOT NULL ORDER BY step_no DESC LIMIT 1) s ON true
+-- name: positions
+-- Where orders are: their last state, how many steps they made, and what each part has reached, a line a milestone.
+SELECT s.order_id, count(*) AS steps,
+       (array_agg(s.state ORDER BY s.step_no DESC) FILTER (WHERE s.state IS NOT NULL))[1] AS state,
+       string_agg(s.milestone || ' ' || coalesce(s.shipment, '') || ' ' || coalesce(s.sku, ''), E'\n')
+           FILTER (WHERE s.milestone IS NOT NULL) AS reached
+  FROM order_steps s
+ WHERE s.order_id = ANY ($1::uuid[])
+ GROUP BY s.order_id
 
 -- name: known_steps
-SELECT s.order_id, s.source, s.event_id, s.state
+SELECT s.order_id, s.source, s.event_id, s.state, s.advanced
   FROM unnest($1::uuid[], $2::text[], $3::text[]) AS k (order_id, source, event_id)
   JOIN order_steps s ON s.order_id = k.order_id AND s.source = k.source AND s.event_id = k.event_id
 
@@ -62,7 +65,64 @@ SELECT s.order_id, s.source, s.event_id, s.state
 SELECT m.order_id, m.action, m.sku, m.pool FROM order_movements m WHERE m.order_id = ANY ($1::uuid[])
 
 -- name: steps
-SELECT s.at, s.kind, s.source, s.state FROM order_steps s WHERE s.order_id = $1 ORDER BY s.at, s.step_no
+SELECT s.at, s.kind, s.source, s.state, s.advanced FROM order_steps s WHERE s.order_id = $1 ORDER BY s.at, s.step_no
+
+-- name: by_numbers
+SELECT d.channel, d.channel_order_no, d.order_id
+  FROM unnest($1::text[], $2::text[]) AS k (channel, channel_order_no)
+  JOIN decisions d ON d.channel = k.channel AND d.channel_order_no = k.channel_order_no
+                  AND d.verdict = 0 AND d.channel_order_no <> ''
+
+-- name: by_shipments
+SELECT shipment, array_agg(DISTINCT order_id) AS order_ids
+  FROM order_steps WHERE shipment = ANY ($1::text[]) GROUP BY shipment
+
+-- name: add_unsaid
+INSERT INTO outbox (batch, at, body) VALUES ($1, $2, $3)
+
+-- name: any_unsaid
+SELECT EXISTS (SELECT FROM outbox WHERE at < $1)
+
+-- name: unsaid
+SELECT batch, body FROM outbox WHERE at < $1 ORDER BY at, batch LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
+
+-- name: said
+DELETE FROM outbox WHERE batch = ANY ($1::text[])
+
+-- name: quarantine
+INSERT INTO quarantine (log_partition, log_offset, seen_at, reason, source, subject, channel, channel_order_no, shipment,
+                        order_id, value, header_names, header_values)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+    ON CONFLICT DO NOTHING
+
+-- name: open_ticket
+INSERT INTO tickets (ticket_id, kind, subject, detail, fix, opened_at) VALUES ($1, $2, $3, $4, $5, $6)
+    ON CONFLICT (ticket_id) DO UPDATE SET opened_at = excluded.opened_at, closed_at = NULL, detail = excluded.detail
+ WHERE tickets.closed_at IS NOT NULL
+RETURNING ticket_id
+
+-- name: quarantined
+SELECT * FROM quarantine WHERE $1::text IS NULL OR reason = $1 ORDER BY seen_at, log_partition, log_offset LIMIT $2
+
+-- name: resolvable
+-- What waited for an order or a parcel that is known by now.
+SELECT q.* FROM quarantine q
+ WHERE q.reason = 'unknown_order'
+   AND (EXISTS (SELECT FROM decisions d WHERE d.channel = q.channel AND d.channel_order_no = q.channel_order_no
+                                          AND d.verdict = 0 AND d.channel_order_no <> '')
+        OR EXISTS (SELECT FROM decisions d WHERE d.order_id = q.order_id AND d.verdict = 0)
+        OR EXISTS (SELECT FROM order_steps s WHERE s.shipment = q.shipment))
+ ORDER BY q.seen_at, q.log_partition, q.log_offset LIMIT $1
+
+-- name: unquarantine
+DELETE FROM quarantine q USING unnest($1::integer[], $2::bigint[]) AS k (log_partition, log_offset)
+ WHERE q.log_partition = k.log_partition AND q.log_offset = k.log_offset
+
+-- name: tickets
+SELECT ticket_id, kind, subject, detail, fix, opened_at FROM tickets WHERE closed_at IS NULL ORDER BY opened_at, ticket_id
+
+-- name: close_tickets
+UPDATE tickets SET closed_at = $2 WHERE ticket_id = ANY ($1::text[]) AND closed_at IS NULL
 
 -- name: add_command_movements
 INSERT INTO command_movements (ref, action, sku, pool, free, held, sold, at)
