@@ -39,6 +39,8 @@ class Books:
         unsettled = run_at_once(world.true_stock.unsettled())
         if unsettled:
             return f"{unsettled} expired holds are not settled"
+        if world.ledger.outbox:
+            return f"{len(world.ledger.outbox)} batches stand in the outbox"
         now_ms = world.clock.now_ms()
         for record in world.ledger.saved_promotions.values():
             half_way = record.state in {PromotionState.OPENING, PromotionState.CLOSING}
