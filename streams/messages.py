@@ -295,43 +295,46 @@ class PickList(Struct, frozen=True, gc=False, omit_defaults=True):
     channel_order_no: str | None = None
 
 
-class Notice(StrEnum):
-    """What a buyer is told of."""
+class NotificationType(StrEnum):
+    """What buyers are told."""
 
-    PAID = "paid"
-    EXPIRED = "expired"
-    CANCELLED = "cancelled"
-    REFUND_DUE = "refund_due"
-    REFUNDED = "refunded"
-    SHIPPED = "shipped"
-    READY_FOR_PICKUP = "ready_for_pickup"
-    OUT_FOR_DELIVERY = "out_for_delivery"
-    DELIVERY_FAILED = "delivery_failed"
-    LOST = "lost"
-    SENT_BACK = "sent_back"
-    DELIVERED = "delivered"
-    RETURN_APPROVED = "return_approved"
-    RETURN_REJECTED = "return_rejected"
-    RETURN_RECEIVED = "return_received"
+    ORDER_PAID = "order.paid"
+    ORDER_EXPIRED = "order.expired"
+    ORDER_CANCELLED = "order.cancelled"
+    ORDER_REFUND_DUE = "order.refund_due"
+    ORDER_REFUNDED = "order.refunded"
+    ORDER_SHIPPED = "order.shipped"
+    ORDER_READY_FOR_PICKUP = "order.ready_for_pickup"
+    ORDER_OUT_FOR_DELIVERY = "order.out_for_delivery"
+    ORDER_DELIVERY_FAILED = "order.delivery_failed"
+    ORDER_LOST = "order.lost"
+    ORDER_SENT_BACK = "order.sent_back"
+    ORDER_DELIVERED = "order.delivered"
+    ORDER_RETURN_APPROVED = "order.return_approved"
+    ORDER_RETURN_REJECTED = "order.return_rejected"
+    ORDER_RETURN_RECEIVED = "order.return_received"
 
 
 class Notification(Struct, frozen=True, gc=False, omit_defaults=True):
-    """Something a buyer should hear of, on `notifications.v1`, keyed by `order_id`; sinks put it into words.
+    """Something to be told to a buyer, on `notifications.v1`, keyed `channel:submission_id`.
 
-    `notice_id` is the same however often it comes. `status` is where the order was by then; `overtaken` tells that it
-    was further already, and a buyer who knows that the parcel is there need not hear that it was sent.
+    What is told twice has the same `notification_id`. `message` is the English text; who sends it may have others by
+    `type`. `status` is where the order was by then; `overtaken` tells that it was further already, and a buyer who
+    knows that the parcel is there need not hear that it was sent.
     """
 
-    notice_id: str
-    notice: Notice
-    order_id: UUID
+    notification_id: str
+    type: NotificationType
     channel: str
+    submission_id: str
     buyer_id: str
-    status: str
-    occurred_at: datetime
+    order_id: UUID
+    message: str
     at: datetime
     trace_id: str
     channel_order_no: str | None = None
+    status: str | None = None
+    occurred_at: datetime | None = None
     shipment: str | None = None
     overtaken: bool = False
 

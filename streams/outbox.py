@@ -18,10 +18,13 @@ from streams.parts import Parts
 from streams.retry import until_available
 from streams.stores.log import Entry
 from streams.stores.partitioner import partition_of
-from streams.topics import CHANGED, MESSAGE_ID_HEADER, TICKETS
+from streams.topics import CHANGED, MESSAGE_ID_HEADER, PICKLISTS
 
 LEFT_AT_ONCE = 20
 """Batches of others that are sent in one go."""
+
+BY_ORDER = frozenset({CHANGED.name, PICKLISTS.name})
+"""Topics keyed by the order's id."""
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +102,7 @@ class Outbox:
 
 def _partition(topic: str, key: str, partitions: int) -> int:
     """An order's messages stay in one partition of each topic."""
-    return partition_of(key.encode(), partitions) if topic == TICKETS.name else UUID(key).int % partitions
+    return UUID(key).int % partitions if topic in BY_ORDER else partition_of(key.encode(), partitions)
 
 
 def _with_token(value: bytes, token: str) -> bytes:

@@ -61,7 +61,7 @@ CHANGED = Topic("orders.changed.v1", "order_id", messages.OrderChanged, "Steps o
 PICKLISTS = Topic(
     "warehouse.picklists.v1", "order_id", messages.PickList, "What warehouses are to pick, and no longer to pick."
 )
-NOTIFICATIONS = Topic("notifications.v1", "order_id", messages.Notification, "What buyers are to be told.")
+NOTIFICATIONS = Topic("notifications.v1", "channel:submission_id", messages.Notification, "What buyers are to be told.")
 TICKETS = Topic("tickets.v1", "ticket_id", messages.Ticket, "What people must see to.")
 
 ALL = (SUBMITTED, SUBMITTED_DLQ, DECIDED, REPORTED, REPORTED_DLQ, CHANGED, PICKLISTS, NOTIFICATIONS, TICKETS)

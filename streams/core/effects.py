@@ -15,17 +15,19 @@ import msgspec
 from streams.core.books import Message, OrderRecord, Position, State, StepResult, Taken
 from streams.core.lifecycle import Outcome
 from streams.core.standing import Status, standing
-from streams.core.vocabulary import BY_NAME, MILESTONES, WHOLE, Part
-from streams.messages import Change, Notice, Notification, OrderChanged, PickAction, PickList
+from streams.core.vocabulary import BY_NAME, MILESTONES, WHOLE, Milestone, Part
+from streams.messages import Change, Notification, NotificationType, OrderChanged, PickAction, PickList
 from streams.topics import CHANGED, NOTIFICATIONS, PICKLISTS
 
 TOLD_BY_STATE = frozenset({"paid", "cancelled", "expired", "refund_due", "held", "sold"})
 """Milestones that are no changes of their own: what the stock makes of them is."""
 
 CHANGE_OF = MappingProxyType({m.code: Change(m.name) for m in MILESTONES if m.name not in TOLD_BY_STATE and m.rank > 0})
-NOTICE_OF = MappingProxyType({m.code: Notice(m.name) for m in MILESTONES if m.name in set(Notice)})
-NOTICE_OF_CHANGE = MappingProxyType({Change.REFUND_DUE: Notice.REFUND_DUE})
-"""A notice that follows from the stock's state; all others follow from milestones."""
+NOTICE_OF = MappingProxyType(
+    {m.code: NotificationType(f"order.{m.name}") for m in MILESTONES if f"order.{m.name}" in set(NotificationType)}
+)
+REFUND_DUE = BY_NAME["refund_due"]
+"""The one notice that follows from the stock's state; all others follow from milestones that were reported."""
 
 PICK = frozenset({Change.CONFIRMED, Change.CONFIRMED_LATE})
 
@@ -44,7 +46,7 @@ def effects(taken: Taken, order: OrderRecord, outcome: Outcome | None) -> list[M
         if code in CHANGE_OF:
             messages.append(_changed(taken, order, CHANGE_OF[code], status))
         if code in NOTICE_OF:
-            messages.append(_notice(taken, order, NOTICE_OF[code], status))
+            messages.append(_notice(taken, order, taken.new, status))
     return messages
 
 
@@ -55,8 +57,8 @@ def _of_state(taken: Taken, order: OrderRecord, outcome: Outcome, status: Status
         messages = []
     else:
         messages = [_changed(taken, order, change, status, outcome)]
-        if change in NOTICE_OF_CHANGE:
-            messages.append(_notice(taken, order, NOTICE_OF_CHANGE[change], status))
+        if change is Change.REFUND_DUE:
+            messages.append(_notice(taken, order, REFUND_DUE, status))
     if change in PICK:
         messages.append(_pick_list(taken, order, PickAction.PICK, outcome))
     elif change is Change.REFUND_DUE and taken.before.state is State.CONFIRMED:
@@ -89,24 +91,27 @@ def _changed(
     return Message(CHANGED.name, key, _id(key, "changed", change, part), _encode(value))
 
 
-def _notice(taken: Taken, order: OrderRecord, notice: Notice, status: Status) -> Message:
-    step, key = taken.step, str(order.order_id)
-    notice_id = _id(key, "notice", notice, step.part)
+def _notice(taken: Taken, order: OrderRecord, milestone: Milestone, status: Status) -> Message:
+    step = taken.step
+    notification_id = _id(str(order.order_id), "notice", milestone.name, step.part)
     value = Notification(
-        notice_id=notice_id,
-        notice=notice,
-        order_id=order.order_id,
+        notification_id=notification_id,
+        type=NOTICE_OF[milestone.code],
         channel=order.channel,
+        submission_id=order.submission_id,
         buyer_id=order.buyer_id,
-        status=status,
-        occurred_at=step.occurred_at,
+        order_id=order.order_id,
+        message=f"Your order {order.channel_order_no or order.submission_id}: {milestone.en}.",
         at=step.at,
         trace_id=order.trace_id,
         channel_order_no=order.channel_order_no,
+        status=status,
+        occurred_at=step.occurred_at,
         shipment=step.part[0] or None,
-        overtaken=taken.overtaken,
+        overtaken=taken.overtaken and milestone is taken.new,
     )
-    return Message(NOTIFICATIONS.name, key, notice_id, _encode(value))
+    key = f"{order.channel}:{order.submission_id}"
+    return Message(NOTIFICATIONS.name, key, notification_id, _encode(value))
 
 
 def _pick_list(taken: Taken, order: OrderRecord, action: PickAction, outcome: Outcome) -> Message:

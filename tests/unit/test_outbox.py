@@ -9,7 +9,7 @@ from lifecycle_kit import CANCELLED, GRACE_S, TTL_S, expire, said, send_left, se
 
 from streams.core.books import State
 from streams.lifecycle import Lifecycle
-from streams.messages import Change, Notice, Notification, OrderChanged, PickAction, PickList, ReportType
+from streams.messages import Change, Notification, NotificationType, OrderChanged, PickAction, PickList, ReportType
 from streams.outbox import Outbox
 from streams.rebuild import rebuild_stock
 from streams.topics import CHANGED, NOTIFICATIONS, PICKLISTS
@@ -17,9 +17,9 @@ from streams.topics import CHANGED, NOTIFICATIONS, PICKLISTS
 TOPICS = (CHANGED.name, NOTIFICATIONS.name, PICKLISTS.name)
 
 
-def notices(made: World) -> list[Notice]:
+def notices(made: World) -> list[NotificationType]:
     """What the buyer was told of, in order."""
-    return [msgspec.json.decode(e.value or b"", type=Notification).notice for _, e in sent(made, NOTIFICATIONS.name)]
+    return [msgspec.json.decode(e.value or b"", type=Notification).type for _, e in sent(made, NOTIFICATIONS.name)]
 
 
 def picks(made: World) -> list[PickAction]:
@@ -36,7 +36,7 @@ async def test_a_payment_makes_a_pick_list_and_a_notice_at_once() -> None:
     made_list = msgspec.json.decode(entry.value or b"", type=PickList)
     assert (made_list.order_id, made_list.action) == (order_id, PickAction.PICK)
     assert [(line.sku, line.pool, line.qty) for line in made_list.lines] == [("TEA", "main", 2)]
-    assert (notices(made), said(made, order_id)) == ([Notice.PAID], [Change.CONFIRMED])
+    assert (notices(made), said(made, order_id)) == ([NotificationType.ORDER_PAID], [Change.CONFIRMED])
     ((_, entry),) = sent(made, CHANGED.name)
     change = msgspec.json.decode(entry.value or b"", type=OrderChanged)
     assert (change.status, change.version) == ("paid", 1)
@@ -50,7 +50,9 @@ async def test_a_paid_order_that_is_cancelled_is_not_picked() -> None:
     paid, never = await accepted(made, submission("s-1"), submission("s-2"))
     await take(made, report(paid, "1"), report(never, "2", CANCELLED), report(paid, "3", CANCELLED), report(never, "4"))
     assert picks(made) == [PickAction.PICK, PickAction.WITHDRAW]
-    assert sorted(notices(made)) == sorted([Notice.PAID, Notice.CANCELLED, Notice.REFUND_DUE] * 2)
+    assert sorted(notices(made)) == sorted(
+        [NotificationType.ORDER_PAID, NotificationType.ORDER_CANCELLED, NotificationType.ORDER_REFUND_DUE] * 2
+    )
 
 
 async def test_two_steps_of_one_order_are_both_told_after_a_crash() -> None:
@@ -62,7 +64,11 @@ async def test_two_steps_of_one_order_are_both_told_after_a_crash() -> None:
     await take(made, report(order_id, "1"), report(order_id, "2", CANCELLED))
     await send_left(made)
     assert said(made, order_id) == [Change.CONFIRMED, Change.REFUND_DUE]
-    assert sorted(notices(made)) == [Notice.CANCELLED, Notice.PAID, Notice.REFUND_DUE]
+    assert sorted(notices(made)) == [
+        NotificationType.ORDER_CANCELLED,
+        NotificationType.ORDER_PAID,
+        NotificationType.ORDER_REFUND_DUE,
+    ]
 
 
 def _append_fails() -> Trouble:
@@ -80,7 +86,7 @@ async def test_an_expiry_is_told_though_its_stock_is_lost() -> None:
     await rebuild_stock(made.ledger, made.stock, made.clock, retention_s=TTL_S, reason="lost")
     assert await expire(made, 0) == 0
     assert await send_left(made) == 1
-    assert (said(made, order_id), notices(made)) == ([Change.EXPIRED], [Notice.EXPIRED])
+    assert (said(made, order_id), notices(made)) == ([Change.EXPIRED], [NotificationType.ORDER_EXPIRED])
     assert made.ledger.accepted[order_id].state is State.EXPIRED
 
 
