@@ -1,4 +1,4 @@
-"""Memory of each role over time, and whether it is flat."""
+"""Memory of each role over time, and whether it is flat. Only its own: shared buffers fill until they are full."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from statistics import median
 from time import monotonic
 from typing import Any
 
-from loadtest.processes import Roots, available, rss_mb, stats, tree
+from loadtest.processes import Roots, anonymous_mb, available, stats, tree
 
 LOOK_S = 2.0
 WINDOW_S = 60.0
@@ -87,5 +87,5 @@ class Watch:
         for role, roots in self._roles.items():
             pids = [pid for root in roots() for pid in tree(root, everybody)]
             if pids:  # else it is being started again
-                found[role] = rss_mb(pids)
+                found[role] = anonymous_mb(pids)
         return found

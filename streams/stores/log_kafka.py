@@ -151,10 +151,17 @@ async def _producer(brokers: KafkaAccess, timeout_s: float) -> AIOKafkaProducer:
 async def _abort(producer: AIOKafkaProducer) -> None:
     """End a producer without a flush, which would wait for a broker that may never come back.
 
-    aiokafka has no call for that. In this order: with the connections gone, what is under way fails at once.
+    aiokafka has no call for that. In this order: with the connections gone, what is under way fails at once. The sender
+    would then wait for fresh metadata before it lets go of what may be tried again, and nobody fetches any any more.
     """
     producer._closed = True
+    producer.client._maybe_wait_metadata = _at_once
     await producer.client.close()
     with contextlib.suppress(Exception):  # it may have died of its own error
-        await producer._sender.close()
+        async with asyncio.timeout(CLOSE_S):
+            await producer._sender.close()
     producer._message_accumulator.fail_all(ProducerClosed())
+
+
+async def _at_once() -> None:
+    """Wait for nothing."""
