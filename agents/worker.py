@@ -137,6 +137,7 @@ def _app(role: str, settings: Settings, breakers: Breakers) -> ChunkApp:
         access(settings),
         commit_interval_s=settings.commit_interval_s,
         session_timeout_s=settings.session_timeout_s,
+        instance_id=settings.group_instance_id,
         transport=transport,
     )
     path = None if settings.ready_file is None else Path(settings.ready_file)

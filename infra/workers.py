@@ -64,6 +64,7 @@ class Supervisor:
         self._argv = argv
         self._leaving: list[_Slot] = []
         self._environ = _environ(settings)
+        self._instance_id = settings.group_instance_id
         self._log_dir = log_dir
         self._say = say
         self._slots = [_Slot(role, n) for role, count in processes.items() for n in range(count)]
@@ -170,6 +171,8 @@ class Supervisor:
         ready_file = self._ready_file(slot)
         ready_file.unlink(missing_ok=True)
         environ = {**self._environ, f"{PREFIX}READY_FILE": str(ready_file)}
+        if self._instance_id is not None:  # the same after each restart; a role is a group of its own
+            environ[f"{PREFIX}GROUP_INSTANCE_ID"] = f"{self._instance_id}-{slot.number}"
         slot.process = spawn(argv, log_path=log_path, env=environ)
         slot.started_at = time.monotonic()
 

@@ -23,6 +23,8 @@ S = TypeVar("S", bound="DataclassInstance")
 PREFIX = "FLOODWAY_"
 
 _SECRET_IN_URL = re.compile(r"(?<=:)[^:/@\s]+(?=@)|(?<=[?&]password=)[^&\s]+")
+_INSTANCE = re.compile(r"[a-zA-Z0-9._-]{1,200}")
+"""Kafka takes 249; the number of the process is added."""
 _CHOICES = {
     "log_level": ("DEBUG", "INFO", "WARNING", "ERROR"),
     "kafka_security": ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"),
@@ -83,6 +85,9 @@ class Settings:
     """Pause after a fetch that brought little, so that orders share round trips also when they trickle."""
     session_timeout_s: float = 10.0
     """A worker silent for so long loses its partitions."""
+    group_instance_id: str | None = None
+    """Kafka's `group.instance.id`: a worker that comes back under it within its session keeps its partitions, and no
+    others are moved. Each host needs one of its own, `floodway worker` adds the process' number. Apache Kafka only."""
     commit_interval_s: float = 1.0
     """How often offsets are committed; what a killed worker repeats at the most."""
 
@@ -153,6 +158,7 @@ class Settings:
                 raise SettingsError(
                     f"{PREFIX}{name.upper()}={getattr(self, name)} is over 5000, the most orders in one script call."
                 )
+        _check_instance(self)
         _relation(self, "topic_min_insync", "<=", "topic_replication", "a write would never have enough replicas")
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
@@ -184,6 +190,21 @@ def environment(settings: Settings) -> dict[str, str]:
     """All settings as the variables that `load` reads, for a child that is to run with exactly these."""
     values = {f.name: getattr(settings, f.name) for f in fields(settings)}
     return {PREFIX + name.upper(): str(value) for name, value in values.items() if value is not None}
+
+
+def _check_instance(settings: Settings) -> None:
+    instance = settings.group_instance_id
+    if instance is None:
+        return
+    if not _INSTANCE.fullmatch(instance):
+        told = f"{PREFIX}GROUP_INSTANCE_ID={instance[:80]!r}"
+        raise SettingsError(f"{told} must be 1 to 200 letters, digits, dots, dashes or underscores.")
+    if not settings.kafka_idempotent:
+        raise SettingsError(
+            f"{PREFIX}GROUP_INSTANCE_ID={instance} needs a broker that knows static members, and "
+            f"{PREFIX}KAFKA_IDEMPOTENT=false is for the embedded tansu, which does not; take "
+            "`floodway up --broker kafka`, or leave the id out."
+        )
 
 
 def _positive(settings: Settings) -> None:

@@ -36,6 +36,7 @@ def chunk_app(
     session_timeout_s: float = 30.0,
     rebalance_timeout_s: float = 60.0,
     max_poll_interval_s: float = 300.0,
+    instance_id: str | None = None,
     transport: TransportSettings | None = None,
     datadir: Path | None = None,
     **overrides: Any,
@@ -43,7 +44,8 @@ def chunk_app(
     """Make an app of consumer group `app_id` on these brokers.
 
     `overrides` are Faust's own settings, for sensors and the like. An agent that hangs with every
-    partition at its limit leaves the group after `max_poll_interval_s`.
+    partition at its limit leaves the group after `max_poll_interval_s`. With an `instance_id` (static membership) a
+    worker that ends does not leave: its partitions wait for one of that id until the session is over.
     """
     brokers = access_to(brokers)
     app = ChunkApp(
@@ -58,6 +60,7 @@ def chunk_app(
             "broker_max_poll_interval": max_poll_interval_s,
             "broker_request_timeout": max(40.0, session_timeout_s),
             "consumer_auto_offset_reset": "earliest",
+            "consumer_group_instance_id": instance_id,
             "producer_acks": -1,
             "processing_guarantee": "at_least_once",
             "stream_wait_empty": False,  # an agent that hangs would hold up the whole group; `hand_back` waits a little

@@ -39,6 +39,7 @@ COMMANDS = {
     "report": "Report a payment or a cancellation.",
     "order": "Tell what was decided on an order and what became of it.",
     "verify": "Recompute the books and compare them with Kafka and Redis.",
+    "rewind": "Have everything since a time read again: what the ledger lost in a failover comes back.",
     "simulate": "Run the pipeline on simulated time with everything failing, thousands of schedules.",
     "fuzz": "Feed mutated messages, settings and command lines to the real code, by the hundred thousand.",
     "schema": "Write the published contract: JSON Schemas, AsyncAPI, settings.",

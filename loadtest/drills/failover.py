@@ -1,11 +1,27 @@
 """Faults of Postgres that end with another server as the primary."""
 
 import asyncio
+import os
+import signal
+import time
 from random import Random
 from time import monotonic
 
-from loadtest.drills.drill import Fault, Scene
+from agents.worker import group
+from infra.embedded.children import command_of, descendants
+from infra.workers import STOP_WAIT_S
+from loadtest.drills.drill import Fault, Scene, until
+from streams.audit import audit
+from streams.stocktake import take_stock
+from streams.stores.kafka_access import access
 from streams.stores.ledger import FAILED_OVER
+from streams.stores.rewind_kafka import rewind
+from streams.topics import REPORTED, SUBMITTED
+
+BEHIND_S = (1.0, 2.0)
+"""So much of the log the standby never gets."""
+ROLES = {"intake": SUBMITTED, "lifecycle": REPORTED}
+CAUGHT_UP_WITHIN_S = 60.0
 
 
 class Failover(Fault):
@@ -33,3 +49,51 @@ class Failover(Fault):
         if not await scene.parts.ledger.failed_over_since(1):
             reason = f"An epoch was issued for something else than {FAILED_OVER!r}: the stock was rebuilt."
             scene.complaints.append(reason)
+
+
+class FailoverAsync(Failover):
+    """The standby stops getting the log, unnoticed, and takes the primary's place: what was announced last is lost.
+
+    When the surge is over the audit and a stocktake must have found it; then what came in since is read again.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._since_ms = 0
+
+    async def inject(self, scene: Scene, choose: Random) -> None:
+        """Stop the sending of the log, let some thousand orders more be decided, and kill."""
+        self._since_ms = time.time_ns() // 1_000_000
+        primary = scene.stack.pids()[scene.stack.primary()]
+        for pid in descendants(primary):
+            if "walsender" in command_of(pid):
+                os.kill(pid, signal.SIGSTOP)
+        behind_s = choose.uniform(*BEHIND_S)
+        await asyncio.sleep(behind_s)
+        await super().inject(scene, choose)
+        scene.say(f"the standby lacked the last {behind_s:.1f} s")
+
+    async def settle(self, scene: Scene) -> None:
+        """See that the loss is found, and bring it back."""
+        await super().settle(scene)
+        found = await audit(
+            scene.parts, group("intake"), wait_s=CAUGHT_UP_WITHIN_S, settle_s=0.0, progress=lambda words: None
+        )
+        kinds = {one.kind for one in (await take_stock(scene.parts)).differences}
+        scene.say(f"lost with the old primary, by the audit: {found.missing:,} decisions; by a stocktake: {kinds}")
+        if not found.missing or not found.repeated or "leaked_hold" not in kinds:
+            scene.complaints.append("Nothing was lost, or it was not found: nothing was put to the test.")
+        await self._read_again(scene)
+
+    async def _read_again(self, scene: Scene) -> None:
+        """Stop the workers, rewind, start them."""
+        had = {role: len(scene.workers.pids(role)) for role in ROLES}
+        for role in ROLES:
+            scene.workers.scale(role, 0)
+        if not await until(lambda: scene.workers.leaving() == 0, within_s=STOP_WAIT_S):
+            scene.complaints.append(f"{scene.workers.leaving()} workers had not ended {STOP_WAIT_S:g} s after SIGTERM.")
+        brokers = access(scene.parts.settings)
+        for role, topic in ROLES.items():
+            count = await rewind(brokers, group(role), topic.name, self._since_ms)
+            scene.say(f"{count:,} records are read again by {role}")
+            scene.workers.scale(role, had[role])

@@ -6,7 +6,7 @@ from random import Random
 
 from infra.embedded import Part, Standby
 from loadtest.drills.drill import KAFKA_ONLY, Drill, Fault, Load, NoFault, Scene
-from loadtest.drills.failover import Failover
+from loadtest.drills.failover import Failover, FailoverAsync
 from loadtest.drills.floods import TIMES, poisoned, repeated
 from loadtest.drills.network import BrokerKill, Network
 from loadtest.drills.postgres import DiskFull, PrimaryFrozen, ReplicaLag, ServerKill, can_mount
@@ -96,6 +96,15 @@ SINGLE: tuple[Drill, ...] = (
         lasts_s=(1.0, 3.0),
         stops_all=True,
         standby=Standby.SYNC,
+    ),
+    Drill(
+        "postgres-failover-async",
+        "Announced decisions that an asynchronous standby never got are found by the audit, and come back by a rewind.",
+        FailoverAsync,
+        lasts_s=(1.0, 3.0),
+        stops_all=True,
+        standby=Standby.ASYNC,
+        brokers=KAFKA_ONLY,
     ),
     Drill(
         "postgres-frozen",

@@ -51,7 +51,7 @@ class TopicReader:
                 consumer.seek(partition, offset)
         except (KafkaError, OSError) as error:
             await consumer.stop()
-            raise await _explained(brokers, error, f"let {topic} be read") from error
+            raise await explained(brokers, error, f"let {topic} be read") from error
         except FloodwayError:
             await consumer.stop()
             raise
@@ -94,7 +94,13 @@ def _consumer(brokers: KafkaAccess, **options: object) -> AIOKafkaConsumer:
     return AIOKafkaConsumer(**brokers.options(), enable_auto_commit=False, isolation_level="read_committed", **options)
 
 
-async def _explained(brokers: KafkaAccess, error: BaseException, what: str) -> FloodwayError:
+def group_consumer(brokers: KafkaAccess, group: str) -> AIOKafkaConsumer:
+    """A consumer that is no member of its group: to read and write the group's offsets."""
+    return _consumer(brokers, group_id=group)
+
+
+async def explained(brokers: KafkaAccess, error: BaseException, what: str) -> FloodwayError:
+    """The error to raise for one of aiokafka's; see `explain`."""
     if isinstance(error, KafkaConnectionError):
         return await why_unreachable(brokers, error)
     return explain(error, what)
@@ -136,7 +142,7 @@ async def _true_ends(
 async def committed(brokers: Brokers, group: str, topic: str) -> Positions:
     """What a consumer group has committed; partitions it has not committed are left out."""
     brokers = access_to(brokers)
-    consumer = _consumer(brokers, group_id=group)
+    consumer = group_consumer(brokers, group)
     try:
         await consumer.start()
         found = {}
@@ -146,7 +152,7 @@ async def committed(brokers: Brokers, group: str, topic: str) -> Positions:
                 found[partition.partition] = offset
         return found
     except (KafkaError, OSError) as error:
-        raise await _explained(brokers, error, f"tell what {group} has committed") from error
+        raise await explained(brokers, error, f"tell what {group} has committed") from error
     finally:
         await consumer.stop()
 

@@ -163,3 +163,20 @@ def test_a_child_runs_with_exactly_these_settings() -> None:
     """What `environment` spells out is read back as it was, secrets and all."""
     settings = load(WITH_SECRETS, kafka_idempotent=False, hold_ttl_s=60.5)
     assert load(environment(settings)) == settings
+
+
+@pytest.mark.parametrize("instance", ["", "two words", "x" * 201, "a/b"])
+def test_an_instance_is_a_name_that_kafka_takes(instance: str) -> None:
+    """Letters, digits, dots, dashes and underscores; none at all is no static membership."""
+    if instance == "":
+        assert load({"FLOODWAY_GROUP_INSTANCE_ID": ""}).group_instance_id is None
+        return
+    with pytest.raises(SettingsError, match=r"GROUP_INSTANCE_ID.*must be 1 to 200"):
+        load({"FLOODWAY_GROUP_INSTANCE_ID": instance})
+
+
+def test_an_instance_needs_a_broker_that_knows_static_members() -> None:
+    """With the embedded broker's settings it is refused, by the names of both."""
+    assert load({}, group_instance_id="host-1").group_instance_id == "host-1"
+    with pytest.raises(SettingsError, match=r"GROUP_INSTANCE_ID=host-1 needs.*KAFKA_IDEMPOTENT=false.*tansu"):
+        load({}, group_instance_id="host-1", kafka_idempotent=False)
