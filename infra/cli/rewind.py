@@ -18,7 +18,8 @@ async def rewind(*, since: str, json: bool = False) -> None:
     Parameters
     ----------
     since
-        How long ago (90s, 15m, 2h), from well before the failover: to read too much is only work.
+        How long ago (90s, 15m, 2h) by when orders were sent, so from well before the failover: some had waited. To read
+        too much is only work.
     json
         Print one JSON object.
 

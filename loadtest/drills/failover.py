@@ -20,6 +20,8 @@ from streams.topics import REPORTED, SUBMITTED
 
 BEHIND_S = (1.0, 2.0)
 """So much of the log the standby never gets."""
+WAITED_S = 60.0
+"""What was decided last may have waited for so long: it is older, by its own time, than the loss."""
 ROLES = {"intake": SUBMITTED, "lifecycle": REPORTED}
 CAUGHT_UP_WITHIN_S = 60.0
 
@@ -94,6 +96,6 @@ class FailoverAsync(Failover):
             scene.complaints.append(f"{scene.workers.leaving()} workers had not ended {STOP_WAIT_S:g} s after SIGTERM.")
         brokers = access(scene.parts.settings)
         for role, topic in ROLES.items():
-            count = await rewind(brokers, group(role), topic.name, self._since_ms)
+            count = await rewind(brokers, group(role), topic.name, self._since_ms - int(WAITED_S * 1000))
             scene.say(f"{count:,} records are read again by {role}")
             scene.workers.scale(role, had[role])

@@ -37,6 +37,7 @@ def run(directory: Path, *argv: str) -> tuple[int, dict[str, Any], str]:
         "worker-kill",
         pytest.param("network-cut-redis", marks=pytest.mark.slow),
         pytest.param("scale-up-down", marks=pytest.mark.slow),
+        pytest.param("worker-drain", marks=pytest.mark.slow),
     ],
 )
 def test_a_drill_passes_and_tells_what_it_did(name: str, tmp_path: Path) -> None:
@@ -56,6 +57,8 @@ def test_a_drill_passes_and_tells_what_it_did(name: str, tmp_path: Path) -> None
             assert said["worker_restarts"] == 0
         case "scale-up-down":
             assert "3 workers ended with [0, 0, 0]" in " ".join(said["said"])
+        case "worker-drain":
+            assert "ended with 0" in " ".join(said["said"])
     assert said["kept"] is None
     assert list((tmp_path / ".floodway" / "drills").iterdir()) == []
 

@@ -16,7 +16,7 @@ WITHIN_S = 20.0
 WORKER = """
 import os, pathlib, signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-pathlib.Path(os.environ["FLOODWAY_READY_FILE"]).touch()
+pathlib.Path(os.environ["FLOODWAY_READY_FILE"]).write_text(os.environ.get("FLOODWAY_GROUP_INSTANCE_ID", ""))
 time.sleep(60)
 """
 
@@ -68,3 +68,29 @@ def test_a_killed_worker_is_started_again_and_is_not_ready_meanwhile(supervisor:
     until(supervisor, lambda: supervisor.ready() == 2)
     assert supervisor.pids("intake") != [before]
     assert supervisor.endings == [Ending("intake", 0, -signal.SIGKILL, was_asked=False)]
+
+
+def test_each_place_has_an_instance_id_of_its_own_for_good(tmp_path: Path) -> None:
+    """Static members: the id with the place's number, the same after a restart; none where none is set."""
+    settings = Settings(group_instance_id="host-1")
+    made = Supervisor(settings, {"intake": 2, "lifecycle": 1}, say=lambda _: None, log_dir=tmp_path, argv=argv)
+    names = ("intake-0", "intake-1", "lifecycle-0")
+
+    def ids() -> list[str]:
+        files = [tmp_path / f"{name}.ready" for name in names]
+        return [file.read_text() if file.exists() else "" for file in files]
+
+    try:
+        made.start()
+        until(made, lambda: ids() == ["host-1-0", "host-1-1", "host-1-0"])
+        kill(made.pids("intake")[1], signal.SIGKILL)
+        until(made, lambda: made.ready() == 2)
+        until(made, lambda: ids() == ["host-1-0", "host-1-1", "host-1-0"])
+    finally:
+        made.stop()
+
+
+def test_without_an_instance_id_workers_have_none(supervisor: Supervisor, tmp_path: Path) -> None:
+    """Their memberships are dynamic."""
+    until(supervisor, lambda: supervisor.ready() == 2)
+    assert (tmp_path / "intake-0.ready").read_text() == ""

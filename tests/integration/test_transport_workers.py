@@ -15,6 +15,7 @@ from transport_kafka import committed, create_topic, produce, started, until, un
 
 from agents.transport.watchdog import EXIT_CODE
 from infra.embedded import Broker
+from infra.workers import STOP_WAIT_S
 
 pytestmark = pytest.mark.timeout(90)
 HERE = Path(__file__).parent
@@ -124,6 +125,28 @@ async def test_kill_nine_of_one_of_two_workers_misses_no_record(bootstrap: str, 
             for partition, first, after in worker.chunks():
                 seen[partition].update(range(first, after))
         assert all(offsets == set(range(per_partition)) for offsets in seen.values())
+
+
+async def test_a_worker_told_to_end_commits_all_that_it_did(bootstrap: str, tmp_path: Path) -> None:
+    """SIGTERM in the middle of the work: it ends with 0 within its bounds, and what it acknowledged is committed, so
+    that the next worker does none of it again and misses nothing.
+    """
+    per_partition, partitions = 4_000, 2
+    await create_topic(bootstrap, "drained", partitions)
+    await produce(bootstrap, "drained", dict.fromkeys(range(partitions), per_partition))
+    with Worker(tmp_path, bootstrap, "g-drained", "drained", "slow") as worker:
+        await until(lambda: len(worker.chunks()) > 10, 30.0)
+        worker.process.send_signal(signal.SIGTERM)
+        assert await worker.exit_code(STOP_WAIT_S) == 0
+        done = worker.chunks()
+    reached = [max((after for p, _, after in done if p == partition), default=0) for partition in range(partitions)]
+    assert sum(reached) < partitions * per_partition, "it had done everything before it was told to end"
+    assert await committed(bootstrap, "g-drained", "drained", partitions) == reached
+    with Worker(tmp_path, bootstrap, "g-drained", "drained", "ack") as again:
+        await until_equal(
+            lambda: committed(bootstrap, "g-drained", "drained", partitions), [per_partition] * partitions, 40.0
+        )
+        assert not {(p, first) for p, first, _ in done} & {(p, first) for p, first, _ in again.chunks()}
 
 
 async def test_a_worker_without_a_broker_can_be_stopped(broker: Broker, tmp_path: Path) -> None:
