@@ -32,6 +32,8 @@ class PostgresOutbox(Ledger):
         with outages():
             async with self._connection() as connection:
                 found = await outbox.find_unsaid(connection, before, limit)
+                if found:
+                    await statements.wait_for_standby(connection)
                 return await statements.token(connection) if found else "", found
 
     async def said(self, batches: Sequence[str]) -> None:

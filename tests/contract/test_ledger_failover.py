@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime
 
 import asyncpg
 import pytest
@@ -21,6 +22,10 @@ pytestmark = pytest.mark.timeout(240)
 TIMEOUT_S = 3.0
 SECOND_TIMELINE = 1_000_001
 """The first epoch after the first failover."""
+LATER = datetime(2027, 1, 1, tzinfo=UTC)
+LEFT_IN_OUTBOX = """
+    INSERT INTO outbox VALUES ('2026-11-11 00:02+00', 'a:changed:shipped',
+        '{"topic":"orders.changed.v1","key":"a","id":"a:changed:shipped","value":{"x":1}}')"""
 
 
 @pytest.fixture
@@ -136,6 +141,8 @@ async def test_what_the_standby_has_not_is_not_told(synchronous: tuple[Server, S
     old, new = synchronous
     ledger = await connected(old, new)
     admin = await asyncpg.connect(old.dsn())
+    await admin.execute(LEFT_IN_OUTBOX)
+    assert len((await ledger.unsaid(LATER, 5))[1]) == 1
     new.stop()
     writing = asyncio.create_task(ledger.persist([accepted(1)], EPOCH))
     cancel = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
@@ -147,6 +154,8 @@ async def test_what_the_standby_has_not_is_not_told(synchronous: tuple[Server, S
         await ledger.persist([accepted(1)], EPOCH)
     with pytest.raises(LedgerUnavailable):
         await ledger.persist([], EPOCH)
+    with pytest.raises(LedgerUnavailable):  # what others left to be announced, too
+        await ledger.unsaid(LATER, 5)
     new.start()
     found = await eventually(lambda: ledger.persist([accepted(1)], EPOCH))
     assert set(found.stored) == {key(accepted(1))}  # type: ignore[attr-defined]
