@@ -20,13 +20,14 @@ from agents.transport import ChunkApp, TransportSettings, chunk_app, chunk_topic
 from streams.breakers import Breakers
 from streams.clock import SystemClock
 from streams.errors import Fenced
-from streams.intake.pipeline import Intake
+from streams.intake.patience import Assignment, PatientIntake
 from streams.lifecycle import Lifecycle
 from streams.parts import Parts
 from streams.promotions import advance_promotions
 from streams.retry import until_available
 from streams.settings import Settings
 from streams.stores.kafka_access import access
+from streams.stores.review_kafka import KafkaReview
 from streams.topics import REPORTED, SUBMITTED
 from streams.waiting import last_wait_s
 
@@ -56,10 +57,12 @@ def intake_app(settings: Settings) -> ChunkApp:
     """Reads submissions and hands each chunk to the stages, which acknowledge it."""
     breakers = Breakers.of(settings)
     app = _app("intake", settings, breakers)
+    assignment = _Assignment(app)
+    queue = KafkaReview(access(settings), by_operator=settings.review_release == "operator")
 
     async def intake(stream: Any) -> None:
         async with _parts(settings, breakers) as parts, asyncio.TaskGroup() as tasks:
-            stages = Intake(parts)
+            stages = PatientIntake(parts, queue, assignment.now)
             background = tasks.create_task(stages.run(), name="stages"), tasks.create_task(parts.ask_when_idle())
             async for event in stream.noack().events():
                 await stages.take(event.value)
@@ -143,6 +146,22 @@ def _app(role: str, settings: Settings, breakers: Breakers) -> ChunkApp:
     path = None if settings.ready_file is None else Path(settings.ready_file)
     _tell_when_assigned(app, StatusFile(path, breakers, SystemClock()))
     return app
+
+
+class _Assignment:
+    """The partitions that this worker has, and how often they have been dealt out."""
+
+    def __init__(self, app: ChunkApp) -> None:
+        self._dealt, self._partitions = 0, frozenset[int]()
+        app.on_partitions_assigned.connect(self._assigned, weak=False)
+
+    def now(self) -> Assignment:
+        """As it is now."""
+        return self._dealt, self._partitions
+
+    async def _assigned(self, _app: Any, assigned: Any, **_: Any) -> None:
+        self._dealt += 1
+        self._partitions = frozenset(tp.partition for tp in assigned)
 
 
 def _tell_when_assigned(app: ChunkApp, status: StatusFile) -> None:

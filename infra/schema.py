@@ -22,6 +22,7 @@ MESSAGES = {
     "notification.v1": messages.Notification,
     "ticket.v1": messages.Ticket,
     "dead-letter.v1": messages.DeadLetter,
+    "review.v1": messages.Review,
 }
 _WE_READ = {topics.SUBMITTED.name, topics.REPORTED.name}
 

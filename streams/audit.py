@@ -22,10 +22,12 @@ from streams.core.intent import intent
 from streams.dead_letters import read_letter
 from streams.messages import Outcome, Reason, Submission
 from streams.parts import Parts
+from streams.reviews import read_review
 from streams.stores.audit_postgres import FINDINGS, Evidence, Finding
 from streams.stores.kafka_access import Brokers, access
-from streams.stores.reader_kafka import Positions, TopicReader, lag
-from streams.topics import DECIDED, REPORTED_DLQ, SUBMITTED, SUBMITTED_DLQ
+from streams.stores.reader_kafka import Positions, TopicReader, committed, lag
+from streams.stores.review_kafka import DECIDED_GROUP
+from streams.topics import DECIDED, REPORTED_DLQ, REVIEW, SUBMITTED, SUBMITTED_DLQ
 
 HOLDS_SLICE = 5_000
 LOOK_AGAIN_S = 0.5
@@ -57,6 +59,7 @@ class Difference(msgspec.Struct, frozen=True):
 class AuditReport:
     """What was found. `balanced` when nothing is wrong; `waiting` submissions are not read yet and not looked at.
 
+    Nor are those `under_review`: they were put aside in a long outage, and are not decided yet.
     `unsettled` are expired holds that the ledger has not booked yet: on their way, unless the number stays.
     """
 
@@ -64,6 +67,7 @@ class AuditReport:
     submissions: int = 0
     decisions: int = 0
     waiting: int = 0
+    under_review: int = 0
     dead_lettered: int = 0
     reports_dead_lettered: int = 0
     unsettled: int = 0
@@ -102,6 +106,7 @@ async def audit(parts: Parts, group: str, *, wait_s: float, settle_s: float, pro
     evidence = await Evidence.open(parts.settings.postgres_dsn, timeout_s=900)
     try:
         await _gather_submissions(brokers, read_to, evidence, progress)
+        await _set_reviewed_aside(brokers, evidence, report)
         await _gather_dead_letters(brokers, evidence, report, progress)
         report.reports_dead_lettered = await _count(brokers, REPORTED_DLQ.name)
         await _gather_announcements(brokers, evidence, progress)
@@ -117,9 +122,10 @@ async def _caught_up(parts: Parts, group: str, report: AuditReport, *, wait_s: f
     brokers, deadline = access(parts.settings), monotonic() + wait_s
     while True:
         report.waiting, done = await lag(brokers, group, SUBMITTED.name)
-        if report.waiting == 0 or monotonic() > deadline:
+        report.under_review, _ = await lag(brokers, DECIDED_GROUP, REVIEW.name)
+        if report.waiting + report.under_review == 0 or monotonic() > deadline:
             return done
-        progress(f"{report.waiting:,} submissions wait for intake")
+        progress(f"{report.waiting:,} submissions wait for intake, {report.under_review:,} under review")
         await asyncio.sleep(LOOK_AGAIN_S)
 
 
@@ -143,6 +149,20 @@ async def _gather_submissions(brokers: Brokers, read_to: Positions, evidence: Ev
             progress(f"{seen:,} submissions read again")
     finally:
         await reader.close()
+
+
+async def _set_reviewed_aside(brokers: Brokers, evidence: Evidence, report: AuditReport) -> None:
+    """Take those under review out of the evidence. Read after the submissions: what intake committed stands there."""
+    decided = await committed(brokers, DECIDED_GROUP, REVIEW.name)
+    reader = await TopicReader.open(brokers, REVIEW.name, start="beginning")
+    try:
+        async for partition, records in reader.until_end():
+            first = decided.get(partition, 0)
+            reviews = [read_review(record) for record in records if record.offset >= first]
+            await evidence.add("reviewed", [(r.offset, r.partition) for r in reviews if r is not None])
+    finally:
+        await reader.close()
+    report.under_review = await evidence.set_aside()
 
 
 async def _gather_dead_letters(brokers: Brokers, evidence: Evidence, report: AuditReport, progress: Progress) -> None:

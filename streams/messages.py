@@ -298,6 +298,7 @@ class PickList(Struct, frozen=True, gc=False, omit_defaults=True):
 class NotificationType(StrEnum):
     """What buyers are told."""
 
+    ORDER_UNDER_REVIEW = "order.under_review"
     ORDER_PAID = "order.paid"
     ORDER_EXPIRED = "order.expired"
     ORDER_CANCELLED = "order.cancelled"
@@ -370,3 +371,15 @@ class DeadLetter(Struct, frozen=True, gc=False, omit_defaults=True):
     fix: str | UnsetType = UNSET
     value_bytes: int | UnsetType = UNSET
     value_sha256: str | UnsetType = UNSET
+
+
+class Review(Struct, frozen=True, gc=False):
+    """Why a submission waits on `orders.review.v1`, as JSON in the header `floodway-review`.
+
+    `partition` and `offset` are where it was submitted, on `orders.submitted.v1`: it is decided as if read there.
+    """
+
+    partition: int
+    offset: int
+    diverted_at: datetime
+    cause: str

@@ -26,6 +26,7 @@ _SECRET_IN_URL = re.compile(r"(?<=:)[^:/@\s]+(?=@)|(?<=[?&]password=)[^&\s]+")
 _INSTANCE = re.compile(r"[a-zA-Z0-9._-]{1,200}")
 """Kafka takes 249; the number of the process is added."""
 _CHOICES = {
+    "review_release": ("auto", "operator"),
     "log_level": ("DEBUG", "INFO", "WARNING", "ERROR"),
     "kafka_security": ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"),
     "kafka_sasl_mechanism": ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"),
@@ -36,6 +37,7 @@ _ADDRESSES = {
     "postgres_dsn": wrong_with_postgres,
     "postgres_replica_dsn": wrong_with_postgres,
 }
+_MAY_BE_ZERO = frozenset({"review_after_s"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -126,6 +128,11 @@ class Settings:
     breaker_probes: int = 2
     """Calls let through, one at a time, to see whether an open breaker may close."""
 
+    review_after_s: float = 900.0
+    """Nothing could be decided for so long: what waits goes to `orders.review.v1`, and buyers are told; 0 is never."""
+    review_release: str = "auto"
+    """auto: what is under review is decided as soon as it can be; operator: after `floodway review release`."""
+
     stall_timeout_s: float = 60.0
     """A worker before which records wait and nothing moves for so long ends, to be started again; not in an outage."""
     dead_letter_max_share: float = 0.9
@@ -149,6 +156,8 @@ class Settings:
         _relation(self, "chunk_max_records", "<=", "batch_max_orders", "a chunk must fit a batch")
         _relation(self, "replica_wait_s", "<=", "postgres_timeout_s", "a wait must end before its statement does")
         _relation(self, "breaker_min_calls", "<=", "breaker_window_calls", "a breaker would never open")
+        if self.review_after_s:
+            _relation(self, "breaker_open_s", "<", "review_after_s", "a store must have been tried again by then")
         if self.breaker_trip_share > 1:
             raise SettingsError(f"{PREFIX}BREAKER_TRIP_SHARE={self.breaker_trip_share} is over 1: it is a share.")
         if self.postgres_pool < 2:
@@ -214,6 +223,8 @@ def _positive(settings: Settings) -> None:
 def check_numbers(settings: "DataclassInstance", prefix: str) -> None:
     """Raise `SettingsError` unless every number of a settings object is finite and greater than 0."""
     for field in fields(settings):
+        if field.name in _MAY_BE_ZERO and getattr(settings, field.name) == 0:
+            continue
         value = getattr(settings, field.name)
         # nan is neither above nor below anything, so it would pass every comparison that asks for too little.
         if isinstance(value, int | float) and not isinstance(value, bool) and not 0 < value < math.inf:

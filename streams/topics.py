@@ -58,13 +58,21 @@ REPORTED_DLQ = Topic(
     _settings(30 * DAY_MS, MAX_BATCH_BYTES + DEAD_LETTER_BYTES),
 )
 CHANGED = Topic("orders.changed.v1", "order_id", messages.OrderChanged, "Steps of orders after their decision.")
+REVIEW = Topic(
+    "orders.review.v1",
+    "channel:submission_id",
+    messages.Submission,
+    "Submissions that waited too long because a store was away: original bytes, with the cause in the header "
+    "`floodway-review`. They are decided from here, before any that came later to their partition.",
+    _settings(30 * DAY_MS),
+)
 PICKLISTS = Topic(
     "warehouse.picklists.v1", "order_id", messages.PickList, "What warehouses are to pick, and no longer to pick."
 )
 NOTIFICATIONS = Topic("notifications.v1", "channel:submission_id", messages.Notification, "What buyers are to be told.")
 TICKETS = Topic("tickets.v1", "ticket_id", messages.Ticket, "What people must see to.")
 
-ALL = (SUBMITTED, SUBMITTED_DLQ, DECIDED, REPORTED, REPORTED_DLQ, CHANGED, PICKLISTS, NOTIFICATIONS, TICKETS)
+ALL = (SUBMITTED, SUBMITTED_DLQ, DECIDED, REPORTED, REPORTED_DLQ, CHANGED, REVIEW, PICKLISTS, NOTIFICATIONS, TICKETS)
 
 MESSAGE_ID_HEADER = "floodway-message-id"
 """Header of what is told of orders: the same id for the same message, however often it is sent, to dedupe by."""
@@ -77,3 +85,5 @@ REPLAY_HEADER = "floodway-replay-of"
 """Header of a record that was sent again: where its dead letter stands."""
 REPLAYED_HEADER = "floodway-replayed"
 """Header of a record without a value in a dead-letter topic: which of its letters was sent again, and when."""
+REVIEW_HEADER = "floodway-review"
+"""Header of a submission under review: a `Review` as JSON."""

@@ -33,6 +33,8 @@ def show(report: AuditReport) -> None:
     counts |= {"dead letters of reports": report.reports_dead_lettered, "expired, not yet booked": report.unsettled}
     if report.waiting:
         counts["waiting, not looked at"] = report.waiting
+    if report.under_review:
+        counts["under review, not looked at"] = report.under_review
     print_table(["books", "count"], [*counts.items(), *report.faults().items()])
     for name, examples in report.examples.items():
         out.print(f"{name}: {', '.join(examples)}")
@@ -44,4 +46,6 @@ def show(report: AuditReport) -> None:
     verdict = "The books balance." if report.balanced else "The books do not balance."
     if report.waiting:
         verdict += f" {report.waiting:,} submissions wait for intake and were not looked at."
+    if report.under_review:
+        verdict += f" {report.under_review:,} are under review, see `floodway review list`."
     out.print(verdict, style="bold green" if report.balanced else "bold red")

@@ -47,6 +47,12 @@ class Evidence:
         with outages():
             await self._connection.execute(f"TRUNCATE {table}")
 
+    async def set_aside(self) -> int:
+        """Take submissions under review out; returns how many were there."""
+        with outages():
+            status = await self._connection.execute(SQL["set_reviewed_aside"])
+            return int(status.rpartition(" ")[2])
+
     async def weigh(self) -> None:
         """Let Postgres plan by what is there now."""
         with outages():

@@ -36,19 +36,26 @@ class TopicReader:
         """The first offset that each partition still has."""
 
     @classmethod
-    async def open(cls, brokers: Brokers, topic: str, *, start: Literal["beginning", "end"]) -> "TopicReader":
-        """Start at the first record kept, or behind the last. Raises `LogUnavailable` or `UnknownThing`."""
+    async def open(
+        cls, brokers: Brokers, topic: str, *, start: Literal["beginning", "end"] | Positions
+    ) -> "TopicReader":
+        """Start at the first record kept, behind the last, or at these offsets of these partitions, and read no others.
+
+        Raises `LogUnavailable` or `UnknownThing`.
+        """
         brokers = access_to(brokers)
         consumer = _consumer(brokers, fetch_max_wait_ms=50, max_partition_fetch_bytes=1_048_576)
         try:
             await consumer.start()
             partitions = await _partitions(consumer, topic)
+            if isinstance(start, dict):
+                partitions = [partition for partition in partitions if partition.partition in start]
             consumer.assign(partitions)
             beginnings = await consumer.beginning_offsets(partitions)
             ends = await _true_ends(consumer, beginnings, await consumer.end_offsets(partitions))
-            starts = ends if start == "end" else beginnings
-            for partition, offset in starts.items():
-                consumer.seek(partition, offset)
+            for partition in partitions:
+                first = start.get(partition.partition, 0) if isinstance(start, dict) else 0
+                consumer.seek(partition, ends[partition] if start == "end" else max(first, beginnings[partition]))
         except (KafkaError, OSError) as error:
             await consumer.stop()
             raise await explained(brokers, error, f"let {topic} be read") from error
@@ -153,6 +160,21 @@ async def committed(brokers: Brokers, group: str, topic: str) -> Positions:
         return found
     except (KafkaError, OSError) as error:
         raise await explained(brokers, error, f"tell what {group} has committed") from error
+    finally:
+        await consumer.stop()
+
+
+async def commit(brokers: Brokers, group: str, topic: str, offsets: Positions) -> None:
+    """Commit for a group that has no members."""
+    brokers = access_to(brokers)
+    consumer = _consumer(brokers, group_id=group)
+    try:
+        await consumer.start()
+        partitions = {TopicPartition(topic, partition): offset for partition, offset in offsets.items()}
+        consumer.assign(list(partitions))
+        await consumer.commit(partitions)
+    except (KafkaError, OSError) as error:
+        raise await _explained(brokers, error, f"take what {group} has committed") from error
     finally:
         await consumer.stop()
 

@@ -68,8 +68,9 @@ def test_what_is_no_number_is_refused_by_name(name: str, text: str, wanted: str)
         load({PREFIX + name: text})
 
 
-@pytest.mark.parametrize("name", NUMBERS)
-@pytest.mark.parametrize("text", ["0", "-1"])
+@pytest.mark.parametrize(
+    ("name", "text"), [(n, text) for n in NUMBERS for text in ("0", "-1") if (n, text) != ("review_after_s", "0")]
+)
 def test_every_number_is_above_zero(name: str, text: str) -> None:
     """No setting makes sense at zero or below."""
     with pytest.raises(SettingsError, match=f"^{PREFIX}{name.upper()}=.* greater than 0"):
@@ -90,6 +91,7 @@ def test_every_number_is_finite(name: str, text: str) -> None:
         ({"hold_ttl_s": 100.0, "dedupe_retention_s": 100.0}, ("HOLD_TTL_S=100.0", "DEDUPE_RETENTION_S=100.0")),
         ({"chunk_max_records": 101, "batch_max_orders": 100}, ("CHUNK_MAX_RECORDS=101", "BATCH_MAX_ORDERS=100")),
         ({"replica_wait_s": 2.0, "postgres_timeout_s": 1.0}, ("REPLICA_WAIT_S=2.0", "POSTGRES_TIMEOUT_S=1.0")),
+        ({"review_after_s": 2.0}, ("BREAKER_OPEN_S=2.0", "REVIEW_AFTER_S=2.0")),
         ({"breaker_min_calls": 7}, ("BREAKER_MIN_CALLS=7", "BREAKER_WINDOW_CALLS=6")),
         ({"topic_min_insync": 2}, ("TOPIC_MIN_INSYNC=2", "TOPIC_REPLICATION=1")),
     ],
@@ -113,6 +115,8 @@ def test_a_broken_relation_names_both_sides(values: dict[str, float], named: tup
         {"expiry_batch": 5_000},
         {"breaker_min_calls": 6, "breaker_trip_share": 1.0},
         {"log_level": "DEBUG"},
+        {"review_after_s": 0.0},
+        {"review_after_s": 2.1, "review_release": "operator"},
     ],
 )
 def test_relations_and_bounds_allow_their_edge(values: dict[str, float | str]) -> None:
@@ -127,6 +131,7 @@ def test_relations_and_bounds_allow_their_edge(values: dict[str, float | str]) -
         ("expiry_batch", 5_001),
         ("breaker_trip_share", 1.5),
         ("log_level", "LOUD"),
+        ("review_release", "never"),
         ("kafka_security", "TLS"),
         ("kafka_sasl_mechanism", "GSSAPI"),
         ("kafka_security", "SASL_SSL"),

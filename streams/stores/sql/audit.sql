@@ -8,6 +8,7 @@ CREATE TEMP TABLE read_submissions (
     channel text COLLATE "C" NOT NULL,
     submission_id text COLLATE "C" NOT NULL
 );
+CREATE TEMP TABLE reviewed (log_offset bigint NOT NULL, log_partition integer NOT NULL);
 CREATE TEMP TABLE bad_records (log_offset bigint NOT NULL, log_partition integer NOT NULL);
 CREATE TEMP TABLE buried_records (log_offset bigint NOT NULL, log_partition integer NOT NULL);
 CREATE TEMP TABLE announced (
@@ -18,6 +19,11 @@ CREATE TEMP TABLE announced (
     submission_id text COLLATE "C" NOT NULL
 );
 CREATE TEMP TABLE stock_holds (due_ms bigint NOT NULL, order_id uuid NOT NULL);
+
+-- name: set_reviewed_aside
+-- Submissions that wait under review: read and committed, and neither decided nor forgotten.
+DELETE FROM read_submissions s USING (SELECT DISTINCT * FROM reviewed) r
+ WHERE r.log_partition = s.log_partition AND r.log_offset = s.log_offset;
 
 -- name: weigh_evidence
 ANALYZE read_submissions, bad_records, buried_records, announced, stock_holds;
