@@ -30,14 +30,15 @@ class Prepared(NamedTuple):
     topics: list[str]
 
 
-async def connect_ledger(settings: Settings) -> PostgresLedger:
-    """The ledger alone."""
+async def connect_ledger(settings: Settings, *, at_once: bool = True) -> PostgresLedger:
+    """The ledger alone; not `at_once`, it connects when first asked."""
     return await PostgresLedger.connect(
         settings.postgres_dsn,
         settings.postgres_replica_dsn,
         pool_size=settings.postgres_pool,
         statement_timeout_s=settings.postgres_timeout_s,
         replica_wait_s=settings.replica_wait_s,
+        at_once=at_once,
     )
 
 
@@ -49,8 +50,12 @@ async def connect_stock(settings: Settings) -> RedisStock:
 
 
 async def connect(settings: Settings, breakers: Breakers | None = None) -> Parts:
-    """All parts, connected, the stores behind `breakers`. Raises `Unavailable` for the first that does not answer."""
-    ledger: Ledger = await connect_ledger(settings)
+    """All parts, connected. Raises `Unavailable` for the first that does not answer.
+
+    With `breakers`, those of a worker, stores are behind them and are not asked yet: a worker that starts in an outage
+    may still put orders aside.
+    """
+    ledger: Ledger = await connect_ledger(settings, at_once=breakers is None)
     stock: Stock = await connect_stock(settings)
     log: Log = await KafkaLog.connect(access(settings))
     if breakers is not None:

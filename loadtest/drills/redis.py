@@ -9,6 +9,9 @@ from random import Random
 
 from infra.embedded import Part
 from loadtest.drills.drill import Fault, Scene
+from streams.stores.kafka_access import KafkaAccess, access
+from streams.stores.reader_kafka import TopicReader
+from streams.topics import NOTIFICATIONS, REVIEW
 
 COPIED_BEFORE_S = (1.5, 3.0)
 """A copy of its data is older by so much when it comes back with it."""
@@ -67,6 +70,25 @@ class RedisFrozen(Fault):
     async def heal(self, scene: Scene) -> None:
         """Let it go on."""
         os.kill(self._pid, signal.SIGCONT)
+
+
+class RedisAway(RedisFrozen):
+    """SIGSTOP for longer than intake's patience: what waits is put aside, and its buyers are told."""
+
+    async def heal(self, scene: Scene) -> None:
+        """Count what was put aside, and let it go on."""
+        brokers = access(scene.parts.settings)
+        aside, told = [await _records(brokers, topic.name) for topic in (REVIEW, NOTIFICATIONS)]
+        scene.say(f"{aside:,} submissions put aside, {told:,} notices")
+        if not aside or told != aside:
+            scene.complaints.append(f"{aside:,} submissions were put aside, and {told:,} notices given.")
+        await super().heal(scene)
+
+
+async def _records(brokers: KafkaAccess, topic: str) -> int:
+    reader = await TopicReader.open(brokers, topic, start="end")
+    await reader.close()
+    return sum(reader.ends.values())
 
 
 def _directory(scene: Scene) -> Path:

@@ -129,6 +129,8 @@ def failures(drill: Drill, plan: Plan, surge: SurgeReport, endings: Sequence[End
     found += [f"Such as {what}: {', '.join(examples)}." for what, examples in books.examples.items()]
     if books.waiting:
         found.append(f"{books.waiting:,} submissions are not committed by intake.")
+    if books.under_review:
+        found.append(f"{books.under_review:,} submissions are still under review.")
     if surge.missing:
         found.append(f"{surge.missing:,} answers are missing.")
     if surge.submitted != plan.total:

@@ -12,7 +12,7 @@ from loadtest.drills.network import BrokerKill, Network
 from loadtest.drills.postgres import DiskFull, PrimaryFrozen, ReplicaLag, ServerKill, can_mount
 from loadtest.drills.processes import ClockJump, ScaleUpDown, WorkerDrain, WorkerKill, WorkerStall
 from loadtest.drills.proxy import Mode
-from loadtest.drills.redis import RedisEmpty, RedisFrozen, RedisKill, RedisRollback
+from loadtest.drills.redis import RedisAway, RedisEmpty, RedisFrozen, RedisKill, RedisRollback
 
 APART_S = (0.0, 2.0)
 """Of two faults at once the second comes so much later."""
@@ -73,6 +73,15 @@ SINGLE: tuple[Drill, ...] = (
         RedisFrozen,
         lasts_s=(4.0, 7.0),
         stops_all=True,
+    ),
+    Drill(
+        "review",
+        "What waits longer than patience lasts is put aside and told of, and decided once when Redis is back.",
+        RedisAway,
+        lasts_s=(12.0, 15.0),
+        stops_all=True,
+        opens="redis",
+        settings={"review_after_s": 4.0, "breaker_open_s": 1.0},
     ),
     Drill(
         "redis-slow",

@@ -27,14 +27,14 @@ REPLICA_REST_S = 1.0
 _POLL_FIRST_S, _POLL_LONGEST_S = 0.002, 0.05
 
 
-async def open_pool(dsn: str, *, size: int, statement_timeout_s: float, writes: bool) -> "Pool":
-    """Open up to `size` connections. With `writes` to the primary among the hosts, the first one now."""
+async def open_pool(dsn: str, *, size: int, statement_timeout_s: float, writes: bool, at_once: bool = True) -> "Pool":
+    """Open up to `size` connections. With `writes` to the primary among the hosts, the first one `at_once`."""
     connect: Any = Hosts(dsn).connect if writes else asyncpg.connect
     with outages():
         return await asyncpg.create_pool(
             dsn,
             connect=connect,
-            min_size=1 if writes else 0,
+            min_size=1 if writes and at_once else 0,
             max_size=size,
             timeout=min(10.0, statement_timeout_s),
             # The server's own timeout comes first; this one is for a server that no longer answers at all.

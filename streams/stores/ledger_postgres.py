@@ -76,9 +76,15 @@ class PostgresLedger(PostgresOutbox):
         pool_size: int = 4,
         statement_timeout_s: float = 30.0,
         replica_wait_s: float = 0.5,
+        at_once: bool = True,
     ) -> Self:
-        """Connect to the primary now, to the replica when first read. Raises `LedgerUnavailable`."""
-        writers = await open_pool(primary_dsn, size=pool_size, statement_timeout_s=statement_timeout_s, writes=True)
+        """Connect to the primary now, or when it is first asked; to the replica when first read.
+
+        Raises `LedgerUnavailable`.
+        """
+        writers = await open_pool(
+            primary_dsn, size=pool_size, statement_timeout_s=statement_timeout_s, writes=True, at_once=at_once
+        )
         replica = None
         if replica_dsn is not None:
             replica = await open_pool(

@@ -100,7 +100,7 @@ def workers(settings: Settings, **processes: int) -> Iterator[Workers]:
             made.stop()
 
 
-async def prepared(stack: Stack, **overrides: float) -> Settings:
+async def prepared(stack: Stack, **overrides: float | str) -> Settings:
     """Settings for a stack that is ready for the first order; short times, so that deaths are noticed soon."""
     short = {"session_timeout_s": 6.0, "commit_interval_s": 0.3, "retry_max_delay_s": 1.0, "expiry_interval_s": 0.2}
     settings = load(stack.addresses.environment(), **(short | overrides))

@@ -140,6 +140,7 @@ def test_a_clean_run_has_no_failures() -> None:
         ("again", "3 answers came again"),
         ("books", "do not balance: lost_holds 4"),
         ("waiting", "5 submissions are not committed"),
+        ("review", "6 submissions are still under review"),
         ("letters", "dead letters of"),
         ("promise", "units and more buyers"),
         ("sent", "records were sent, not"),
@@ -158,6 +159,8 @@ def test_everything_that_must_hold_can_fail(what: str, words: str) -> None:
             surge.books.lost_holds = 4
         case "waiting":
             surge.books.waiting = 5
+        case "review":
+            surge.books.under_review = 6
         case "letters":
             surge.books.dead_lettered -= 1
         case "promise":
