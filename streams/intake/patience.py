@@ -18,7 +18,7 @@ from time import monotonic
 
 from streams.chunks import Chunk
 from streams.dead_letters import DeadLetterCap
-from streams.errors import Fenced, Unavailable
+from streams.errors import BreakerOpen, Fenced, Unavailable
 from streams.intake.decode import decode
 from streams.intake.divert import ReviewedChunk, divert, reviewed
 from streams.intake.pipeline import Intake
@@ -220,7 +220,8 @@ class PatientIntake:
                 pause_s = parts.settings.breaker_open_s / 4
             except (Unavailable, Fenced) as error:
                 pause_s = getattr(error, "retry_after_s", None) or parts.settings.breaker_open_s
-                logger.warning("still away: %s", error)
+                if not isinstance(error, BreakerOpen):
+                    logger.warning("still away: %s", error)
             note_wait()
             await asyncio.sleep(pause_s)
 
