@@ -36,6 +36,8 @@ class Books:
         for topic in (world.submitted, world.reported):
             if topic.lag:
                 return f"{topic.lag} records of {topic.name} are not committed"
+        if world.review.lag:
+            return f"{world.review.lag} submissions are under review"
         unsettled = run_at_once(world.true_stock.unsettled())
         if unsettled:
             return f"{unsettled} expired holds are not settled"

@@ -91,6 +91,11 @@ class Consumer:
         self._acknowledgement = asyncio.Event()
         self._done = False
 
+    @property
+    def partitions(self) -> frozenset[int]:
+        """Those that it believes to have."""
+        return frozenset(self._positions)
+
     def wake(self) -> None:
         """There may be something to read."""
         self._something.set()

@@ -17,8 +17,9 @@ from loadtest.simulation.world import World, listed
 from streams.core.books import StoredDecision
 from streams.dead_letters import read_letter
 from streams.messages import Change, Decision, OrderChanged, Reason
+from streams.reviews import read_review
 from streams.stores.log import Entry
-from streams.topics import CHANGED, DECIDED, REPORTED_DLQ, SUBMITTED, SUBMITTED_DLQ
+from streams.topics import CHANGED, DECIDED, REPORTED_DLQ, REVIEW, SUBMITTED, SUBMITTED_DLQ
 
 _decision = msgspec.json.Decoder(Decision).decode
 _change = msgspec.json.Decoder(OrderChanged).decode
@@ -46,6 +47,8 @@ class Oracle:
         """What was announced, by partition and offset of the record answered."""
         self.buried: dict[tuple[str, int, int], str] = {}
         """Reasons of dead letters, by topic, partition and offset of the original."""
+        self.reviewed: set[tuple[int, int]] = set()
+        """Submissions that were put aside, by partition and offset."""
         self.changes: dict[UUID, list[Change]] = defaultdict(list)
         self._world, self._shops, self._sends, self._trace = world, shops, shops.sends, trace
 
@@ -97,6 +100,8 @@ class Oracle:
             elif topic == CHANGED.name:
                 assert entry.value is not None
                 self._changed(_change(entry.value))
+            elif topic == REVIEW.name:
+                self._put_aside(entry)
             elif topic in {SUBMITTED_DLQ.name, REPORTED_DLQ.name}:
                 self._dead_letter(topic, entry)
 
@@ -155,11 +160,23 @@ class Oracle:
             self._trace.fail("dead_letter", f"{letter} for {sent}")
         self.buried[letter.topic, letter.partition, letter.offset] = letter.reason
 
+    def _put_aside(self, entry: Entry) -> None:
+        """What is put aside is a good submission, byte for byte, and says which."""
+        review = read_review(_Letter(0, entry.timestamp_ms, entry.key, entry.value, entry.headers))
+        assert review is not None
+        sent = self._sends.submissions[review.partition, review.offset]
+        if sent.wrong is not None or entry.value != sent.value:
+            self._trace.fail("put_aside", f"{review} for {sent}")
+        self._trace.fault("intake", "put aside", f"{review.partition}:{review.offset}")
+        self.reviewed.add((review.partition, review.offset))
+
     # --- commits -----------------------------------------------------------------------------------------------------
 
     def committing(self, topic: Topic, partition: int, offset: int) -> None:
-        """Everything before a committed offset is done: nobody will read it again."""
+        """Everything before a committed offset is done, or put aside: nobody will read it again."""
         for at in range(topic.committed[partition], offset):
+            if topic.name == SUBMITTED.name and (partition, at) in self.reviewed:
+                continue
             missing = self.undone(topic, partition, at)
             if missing:
                 self._trace.fail("committed_undone", f"{topic.name}[{partition}] offset {at}: {missing}")

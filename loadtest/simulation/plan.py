@@ -41,6 +41,8 @@ class Scenario:
     """Whether the stock forgets sooner than outages end, and reports come on orders that it has forgotten."""
     late_sweep: bool = False
     """Whether promotions close while a hold is given back that was taken for a repeat the stock had forgotten."""
+    patience_s: float = 0.0
+    """After which submissions that wait for a store are put aside; 0 is never."""
 
 
 SCENARIOS = {
@@ -54,6 +56,11 @@ SCENARIOS = {
     "outages": Scenario(
         summary="stores fail in every way; processes live",
         disruptions=("stock_down", "ledger_down", "log_down", "stock_empty", "stock_of_old", "new_epoch"),
+    ),
+    "impatient": Scenario(
+        summary="every fault, and submissions that wait for a store are soon put aside, to be decided later",
+        patience_s=5.0,
+        forgetful=0.0,
     ),
     "forgetful": Scenario(
         summary="the stock forgets decisions within the run, so that repeats outlive its memory", forgetful=1.0
@@ -118,6 +125,7 @@ class Plan:
     """Whether anybody pays or cancels."""
     promotion_ends: bool
     """Whether the promotion closes within the run."""
+    patience_s: float
     waves: tuple[tuple[float, float], ...]
     """From when to when submissions come."""
 
@@ -164,6 +172,7 @@ def draw(scenario: Scenario, rng: Random) -> Plan:
         rollback=scenario.stock_rollback,
         split_brain=scenario.split_brain,
         reports=scenario.amnesia or not forgetful,
+        patience_s=scenario.patience_s,
         waves=((0.0, 8.0), (36.0, spread_s)) if forgetful else ((0.0, spread_s),),
         promotion_ends=scenario.amnesia or scenario.late_sweep or not forgetful,
     )

@@ -11,7 +11,7 @@ from loadtest.simulation.loop import SimulatedProcess
 from loadtest.simulation.oracle import Oracle
 from loadtest.simulation.world import World
 from streams.errors import Unavailable
-from streams.intake.pipeline import Intake
+from streams.intake.patience import PatientIntake
 from streams.lifecycle import Lifecycle
 from streams.parts import Parts
 
@@ -76,7 +76,14 @@ class Worker:
 
     async def _intake(self, parts: Parts, consumer: Consumer, process: SimulatedProcess) -> None:
         async with asyncio.TaskGroup() as tasks:
-            stages = Intake(parts)
+            loop, queue = self._world.loop, self._world.review
+            stages = PatientIntake(
+                parts,
+                queue,
+                lambda: (consumer.generation, consumer.partitions),
+                now_s=loop.time,
+                last_wait_s=loop.time,  # nothing here takes so long but by waiting for a store
+            )
             tasks.create_task(stages.run())
             tasks.create_task(self._commit(consumer, process))
             while True:

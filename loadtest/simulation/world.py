@@ -17,6 +17,7 @@ from streams.stores.ledger import Ledger
 from streams.stores.ledger_fake import FakeLedger
 from streams.stores.log import Entry, Log
 from streams.stores.log_fake import FakeLog
+from streams.stores.review_fake import FakeReview
 from streams.stores.stock import Stock
 from streams.stores.stock_fake import FakeStock
 from streams.topics import ALL, REPORTED, SUBMITTED
@@ -60,6 +61,7 @@ class World:
         self.clock = SimulatedClock(loop)
         self.ledger = FakeLedger()
         self.log = FakeLog({topic.name: plan.partitions for topic in ALL})
+        self.review = FakeReview(self.log)
         self.true_stock = FakeStock(dedupe_retention_s=plan.retention_s)
         self.stock: FakeStock = self.true_stock
         self.submitted = Topic(SUBMITTED.name, [[] for _ in range(plan.partitions)])
@@ -73,6 +75,7 @@ class World:
             expiry_batch=4,
             breaker_slow_s=1.0,
             breaker_open_s=1.0,
+            review_after_s=plan.patience_s,
         )
 
     def parts(self, process: SimulatedProcess, watcher: Watcher, skew_ms: int = 0) -> Parts:

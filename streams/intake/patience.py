@@ -30,8 +30,11 @@ from streams.waiting import last_wait_s, note_wait
 
 LOOK_S = 1.0
 """How often it is looked whether partitions are new, while none of their records come."""
+LOOK_AGAIN_S = 60.0
+"""How often it is looked whether anything stands in queues that were empty: a worker that has lost a partition may
+still put something aside there, or note less than was decided."""
 RELEASE_LOOK_S = 5.0
-"""How often it is looked whether an operator has released anything."""
+"""The same, where an operator releases."""
 WINDOW_CHUNKS = 8
 """Chunks of the queue decided before it is noted how far it went; what a crash decides again at the most."""
 
@@ -42,7 +45,10 @@ logger = logging.getLogger(__name__)
 
 
 class PatientIntake:
-    """`Intake`, with an end to its patience. `assignment` tells which partitions this worker has."""
+    """`Intake`, with an end to its patience. `assignment` tells which partitions this worker has.
+
+    `last_wait_s` is when this process last waited for a dependency, by the clock `now_s`.
+    """
 
     def __init__(
         self,
@@ -51,14 +57,16 @@ class PatientIntake:
         assignment: Callable[[], Assignment],
         *,
         now_s: Callable[[], float] = monotonic,
+        last_wait_s: Callable[[], float] = last_wait_s,
     ) -> None:
-        self._parts, self._queue, self._assignment, self._now_s = parts, queue, assignment, now_s
+        self._parts, self._queue, self._assignment = parts, queue, assignment
+        self._now_s, self._last_wait_s = now_s, last_wait_s
         self._max_delay_s = parts.settings.retry_max_delay_s
         self._cap = DeadLetterCap(parts.settings.dead_letter_max_share)
         self._inbox: asyncio.Queue[_Taken] = asyncio.Queue(maxsize=1)
         self._taken: dict[_Taken, None] = {}  # in the order in which they came
         self._looked: set[int] = set()  # partitions whose queue is known to be empty
-        self._looked_under = self._looked_at_s = -1.0
+        self._looked_under = -1
         self._moved_at_s = now_s()
 
     async def take(self, chunk: Chunk) -> None:
@@ -86,7 +94,12 @@ class PatientIntake:
         stages = Intake(self._parts)
         work = {
             asyncio.create_task(call, name=name)
-            for call, name in ((stages.run(), "stages"), (self._feed(stages), "feed"), (self._lose_patience(), "wait"))
+            for call, name in (
+                (stages.run(), "stages"),
+                (self._feed(stages), "feed"),
+                (self._look_again(), "look again"),
+                (self._lose_patience(), "patience"),
+            )
         }
         try:
             done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
@@ -123,14 +136,8 @@ class PatientIntake:
         limit_s = self._parts.settings.review_after_s
         while True:
             await asyncio.sleep(LOOK_S if not limit_s else min(LOOK_S, limit_s / 4))
-            waits = last_wait_s() > monotonic() - self._parts.settings.stall_timeout_s
-            if (
-                limit_s
-                and self._taken
-                and waits
-                and self._now_s() - self._moved_at_s > limit_s
-                and self._log_is_there()
-            ):
+            waits = self._last_wait_s() > self._now_s() - self._parts.settings.stall_timeout_s
+            if limit_s and self._taken and waits and self._waited_s() > limit_s and self._log_is_there():
                 return
 
     def _log_is_there(self) -> bool:
@@ -141,9 +148,8 @@ class PatientIntake:
     async def _decide_reviewed(self, stages: Intake, more: Sequence[int]) -> None:
         """Put what waits in the queues of our partitions through the stages, unless they are known to be empty."""
         generation, mine = self._assignment()
-        by_operator = self._parts.settings.review_release == "operator"
-        if generation != self._looked_under or (by_operator and self._now_s() - self._looked_at_s > RELEASE_LOOK_S):
-            self._looked_under, self._looked_at_s = generation, self._now_s()
+        if generation != self._looked_under:
+            self._looked_under = generation
             self._looked.clear()
         # A partition is not ours yet, or no more, when its chunk was handed over in a rebalance.
         new = mine.union(more) - self._looked
@@ -153,6 +159,18 @@ class PatientIntake:
                 "review", lambda: self._pass_through(stages, new), max_delay_s=self._max_delay_s
             )
         self._looked |= new
+
+    async def _look_again(self) -> None:
+        """Now and then, beside the work."""
+        by_operator = self._parts.settings.review_release == "operator"
+        while True:
+            await asyncio.sleep(RELEASE_LOOK_S if by_operator else LOOK_AGAIN_S)
+            _, mine = self._assignment()
+            with suppress(Unavailable):
+                async with aclosing(self._queue.waiting(mine)) as waiting:  # type: ignore[type-var]  # it has aclose
+                    async for _ in waiting:
+                        self._looked.clear()
+                        break
 
     async def _pass_through(self, stages: Intake, partitions: frozenset[int]) -> bool:
         """Decide what waits now, and note it; False when nothing did."""

@@ -41,3 +41,9 @@ class FakeReview(ReviewQueue):
     async def done(self, offsets: Mapping[int, int]) -> None:
         """See `ReviewQueue`."""
         self.decided.update(offsets)
+
+    @property
+    def lag(self) -> int:
+        """How many wait."""
+        put_in = sum(len(entries) for (topic, _), entries in self._log.appended.items() if topic == REVIEW.name)
+        return put_in - sum(self.decided.values())

@@ -1,6 +1,7 @@
 """A long outage: what waits is put aside and told of, and decided first, once and in order when the stores are back."""
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -15,8 +16,8 @@ from hypothesis import strategies as st
 from loadtest.simulation.loop import SimulatedLoop
 from streams.breakers import Breakers, guarded
 from streams.errors import LedgerUnavailable, LogUnavailable, StockUnavailable
-from streams.intake.divert import MESSAGE
-from streams.intake.patience import PatientIntake
+from streams.intake.divert import MESSAGE, divert
+from streams.intake.patience import LOOK_AGAIN_S, PatientIntake
 from streams.messages import Notification, NotificationType, Outcome, Reason
 from streams.parts import Parts
 from streams.reviews import read_review
@@ -38,6 +39,7 @@ class Shop:
         self.trouble = Trouble(self._plan)
         self.queue = FakeReview(made.log)
         self.settings = settings_
+        self.last_wait_s: Callable[[], float] = loop.time
         self.start()
 
     def start(self) -> None:
@@ -46,7 +48,8 @@ class Shop:
         plain = self.made.parts(self.trouble, self.settings)
         stores = guarded(plain.stock, breakers.stock), guarded(plain.ledger, breakers.ledger)
         parts = Parts(*stores, guarded(plain.log, breakers.log), plain.clock, self.settings, breakers=breakers)
-        self.intake = PatientIntake(parts, self.queue, lambda: (1, BOTH), now_s=self.loop.time)
+        clocks = {"now_s": self.loop.time, "last_wait_s": self.last_wait_s}
+        self.intake = PatientIntake(parts, self.queue, lambda: (1, BOTH), **clocks)
         self.work = self.loop.create_task(self.intake.run())
 
     def _plan(self, _: int, name: str) -> Hit | None:
@@ -82,7 +85,7 @@ async def decided(shop: Shop, *chunks: FakeChunk) -> None:
     """Wait until chunks are acknowledged, and all that was put aside is decided."""
     async with asyncio.timeout(300):
         await asyncio.gather(*(one.done.wait() for one in chunks))
-        while sum(shop.queue.decided.values()) < len(shop.under_review()):  # noqa: ASYNC110 - virtual time
+        while shop.queue.lag:  # noqa: ASYNC110 - virtual time
             await asyncio.sleep(0.5)
 
 
@@ -218,6 +221,43 @@ def test_patience_does_not_end(settings_: Settings, down: set[str]) -> None:
         shop.down.clear()
         await waiting.done.wait()
         assert len(shop.made.decisions()) == 1
+        shop.work.cancel()
+
+    virtual(main)
+
+
+def test_standing_still_for_another_reason_ends_no_patience() -> None:
+    """Only a wait for a store does: what hangs is for the watchdog, and may be gone with the next start."""
+
+    async def main(loop: SimulatedLoop) -> None:
+        shop = Shop(await world(), loop)
+        shop.work.cancel()
+        shop.last_wait_s = lambda: -math.inf
+        shop.start()
+        shop.down.add("stock")
+        await shop.take(chunk(submission()))
+        await asyncio.sleep(AFTER_S * 5)
+        assert shop.under_review() == []
+        shop.work.cancel()
+
+    virtual(main)
+
+
+def test_what_a_worker_without_the_partition_puts_aside_is_found() -> None:
+    """It comes into a queue that was looked through already; it is decided within a while, with the same decision."""
+
+    async def main(loop: SimulatedLoop) -> None:
+        shop = Shop(await world(), loop)
+        one = chunk(submission())
+        await shop.take(one)
+        await one.done.wait()
+        late = chunk(submission())
+        await divert([late], shop.made.log, shop.made.clock, cause="late", max_delay_s=1.0)
+        await asyncio.sleep(LOOK_AGAIN_S * 1.2)
+        assert shop.queue.lag == 0
+        assert [d.replay for d in shop.made.decisions()] == [False, False]
+        assert len({d.order_id for d in shop.made.decisions()}) == 1
+        assert await shop.made.books() == {("TEA", "main"): (8, 2, 0)}
         shop.work.cancel()
 
     virtual(main)
