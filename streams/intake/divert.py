@@ -21,7 +21,8 @@ from streams.messages import Notification, NotificationType, Review
 from streams.retry import until_available
 from streams.reviews import read_review, review_header
 from streams.stores.log import Entry, Headers, Log
-from streams.topics import NOTIFICATIONS, REVIEW, SUBMITTED, SUBMITTED_DLQ
+from streams.stores.partitioner import partition_of
+from streams.topics import MESSAGE_ID_HEADER, NOTIFICATIONS, REVIEW, SUBMITTED, SUBMITTED_DLQ
 
 MESSAGE = "We have received your order. It is taking longer than usual; we will tell you as soon as it is confirmed."
 
@@ -36,6 +37,7 @@ async def divert(chunks: Sequence[Chunk], log: Log, clock: Clock, *, cause: str,
     now_ms = clock.now_ms()
     copies: dict[tuple[str, int], list[Entry]] = defaultdict(list)
     notices: dict[tuple[str, int], list[Entry]] = defaultdict(list)
+    told = await _partitions(log, NOTIFICATIONS.name, max_delay_s)
     diverted = 0
     for chunk in chunks:
         batch = decode(chunk)
@@ -44,7 +46,7 @@ async def divert(chunks: Sequence[Chunk], log: Log, clock: Clock, *, cause: str,
             intent = by_offset.get(record.offset)
             if intent is not None:
                 copies[REVIEW.name, chunk.partition].append(_copy(intent, record, cause, now_ms))
-                notices[NOTIFICATIONS.name, chunk.partition].append(_notice(intent, now_ms))
+                notices[NOTIFICATIONS.name, partition_of(_key(intent), told)].append(_notice(intent, now_ms))
                 diverted += 1
         letters = [dead_letters.entry(dead, failed_at_ms=now_ms) for dead in batch.dead]
         if letters:
@@ -56,8 +58,12 @@ async def divert(chunks: Sequence[Chunk], log: Log, clock: Clock, *, cause: str,
     return diverted
 
 
+async def _partitions(log: Log, topic: str, max_delay_s: float) -> int:
+    return await until_available("partitions", lambda: log.partitions(topic), max_delay_s=max_delay_s)
+
+
 async def _append(log: Log, topic: str, source_partition: int, entries: list[Entry], max_delay_s: float) -> None:
-    count = await until_available("partitions", lambda: log.partitions(topic), max_delay_s=max_delay_s)
+    count = await _partitions(log, topic, max_delay_s)
 
     def append() -> Awaitable[None]:
         return log.append(topic, source_partition % count, entries)
@@ -88,8 +94,9 @@ def _notice(intent: Intent, now_ms: int) -> Entry:
         message=MESSAGE,
         at=to_datetime(now_ms),
         trace_id=intent.trace_id,
+        channel_order_no=submission.channel_order_no,
     )
-    return Entry(_key(intent), _encode(notice), now_ms)
+    return Entry(_key(intent), _encode(notice), now_ms, ((MESSAGE_ID_HEADER, notice.notification_id.encode()),))
 
 
 class ReviewedRecord(msgspec.Struct, frozen=True):

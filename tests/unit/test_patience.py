@@ -103,7 +103,7 @@ def test_what_waits_too_long_is_put_aside_told_of_and_decided_when_the_store_is_
         await asyncio.sleep(AFTER_S * 0.3)
         assert shop.under_review() == [record.value for one in waiting for record in one.records]
         assert all(one.done.is_set() for one in waiting)
-        assert [(n.type, n.submission_id, n.message) for n in shop.notices()] == [
+        assert sorted((n.type, n.submission_id, n.message) for n in shop.notices()) == [
             (NotificationType.ORDER_UNDER_REVIEW, f"s-{n}", MESSAGE) for n in range(10)
         ]
         assert len({n.notification_id for n in shop.notices()}) == 10
