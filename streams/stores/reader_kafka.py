@@ -174,7 +174,7 @@ async def commit(brokers: Brokers, group: str, topic: str, offsets: Positions) -
         consumer.assign(list(partitions))
         await consumer.commit(partitions)
     except (KafkaError, OSError) as error:
-        raise await _explained(brokers, error, f"take what {group} has committed") from error
+        raise await explained(brokers, error, f"take what {group} has committed") from error
     finally:
         await consumer.stop()
 
