@@ -39,15 +39,23 @@ class Appender:
         self._log, self._max_bytes = log, max_bytes
         self._lanes: dict[int, _Lane] = defaultdict(_Lane)
         self._partitions, self._known_until = 0, 0.0
+        self._asking: asyncio.Task[None] | None = None
         self._less = asyncio.Event()
         self.backlog_bytes = 0
 
     async def partitions(self) -> int:
-        """How many partitions the topic has. Raises `UnknownThing` or `LogUnavailable`."""
-        now = asyncio.get_running_loop().time()
-        if now >= self._known_until:
+        """How many partitions the topic has; once known, asked for again beside the work.
+
+        Raises `UnknownThing` or `LogUnavailable`.
+        """
+        loop = asyncio.get_running_loop()
+        if not self._partitions:
             self._partitions = await self._log.partitions(SUBMITTED.name)
-            self._known_until = now + PARTITIONS_FOR_S
+        elif loop.time() >= self._known_until and (self._asking is None or self._asking.done()):
+            self._asking = loop.create_task(self._ask(), name="partitions")
+        else:
+            return self._partitions
+        self._known_until = loop.time() + PARTITIONS_FOR_S
         return self._partitions
 
     @property
@@ -81,6 +89,12 @@ class Appender:
         """Wait until nothing is under way any more."""
         while tasks := [lane.task for lane in self._lanes.values() if lane.task is not None]:
             await asyncio.wait(tasks)
+
+    async def _ask(self) -> None:
+        try:
+            self._partitions = await self._log.partitions(SUBMITTED.name)
+        except FloodwayError as error:
+            logger.warning("partitions: %s", error)
 
     async def _drain(self, partition: int, lane: _Lane) -> None:
         try:

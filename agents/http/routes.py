@@ -1,6 +1,7 @@
 """Every path of the front, and who may call it. The OpenAPI document tells of the same, a test compares them."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 
 from agents.http import problems
@@ -14,12 +15,15 @@ from streams.errors import FloodwayError
 
 READY_WITHIN_S = 2.0
 
+logger = logging.getLogger(__name__)
+
 
 class Health:
     """Whether this process lives, and whether it should get requests."""
 
     def __init__(self, ping: Callable[[], Awaitable[object]], ending: asyncio.Event) -> None:
         self._ping, self._ending = ping, ending
+        self._pinging: asyncio.Task[bool] | None = None
 
     async def livez(self, request: Request) -> Answer:
         """It answers, so it lives."""
@@ -31,12 +35,21 @@ class Health:
         request.query()
         if self._ending.is_set():
             raise problems.come_again("draining", "this process is about to end; ask another")
-        try:
-            async with asyncio.timeout(READY_WITHIN_S):
-                await self._ping()
-        except (FloodwayError, TimeoutError):
-            raise problems.come_again("unavailable", "Kafka does not answer, so orders cannot be taken") from None
+        # One ping for all who ask, and none is given up half way: a client cut off while it connects would leak.
+        if self._pinging is None or self._pinging.done():
+            self._pinging = asyncio.create_task(self._answers(), name="ping")
+        done, _ = await asyncio.wait([self._pinging], timeout=READY_WITHIN_S)
+        if not done or not self._pinging.result():
+            raise problems.come_again("unavailable", "Kafka does not answer, so orders cannot be taken")
         return Answer(200, b'{"status":"ok"}')
+
+    async def _answers(self) -> bool:
+        try:
+            await self._ping()
+        except FloodwayError as error:
+            logger.warning("not ready: %s", error)
+            return False
+        return True
 
 
 def routes(submitting: Submitting, reading: Reading, health: Health) -> Routes:

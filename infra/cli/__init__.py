@@ -71,6 +71,7 @@ _register(promo, "show", "infra.cli.promo:show", "Show promotions, or one with i
 _register(bench, "parts", "infra.cli.bench:parts", "Measure the limit of each part alone, and the whole beside them.")
 _register(bench, "peers", "infra.cli.bench:peers", "Do the same job as others would, and compare.")
 _register(bench, "limits", "infra.cli.bench:limits", "Measure what an order costs, and compare with the limits.")
+_register(bench, "http", "infra.cli.bench:http", "Measure what an order costs by way of the HTTP front.")
 _register(kafka, "install", "infra.cli.kafka:install", "Bring Apache Kafka's jars from Maven Central, once.")
 _register(review, "list", "infra.cli.review:list_", "List what is under review.")
 _register(review, "release", "infra.cli.review:release_", "Let what is under review be decided.")

@@ -88,6 +88,35 @@ def peers(*, orders: int = 40_000, rounds: int = 3, actors: list[int] | None = N
     return 1 if report.faults else 0
 
 
+def http(*, orders: int = 8_000, rounds: int = 3, json: bool = False) -> None:
+    """Measure what an order costs by way of the HTTP front, single, under idempotency keys and in batches.
+
+    Starts a stack and a front of its own. Orders count when they are acknowledged. What one core would take is told by
+    the front's processor time; the rate beside it is of this machine with all that runs on it.
+
+    Parameters
+    ----------
+    orders
+        Orders in each round; batches take five times as many.
+    rounds
+        Rounds that count, after one to warm up; medians are shown.
+    json
+        Print one JSON object.
+
+    """
+    from loadtest.bench.http import measure_http  # noqa: PLC0415 - aiokafka and asyncpg take a moment to import
+
+    _check(orders, rounds)
+    with people.status("") as status:
+        series = uvloop.run(measure_http(orders, status.update, rounds=rounds))
+    rows = [(s.name, round(s.per_s), round(s.client_cpu_us, 1), round(1e6 / s.client_cpu_us)) for s in series]
+    if json:
+        names = ("accepted_per_s", "front_cpu_us_per_order", "accepted_per_core_s")
+        print_json({name: dict(zip(names, figures, strict=True)) for name, *figures in rows})
+        return
+    print_table(["how", "accepted/s here", "front CPU µs an order", "accepted/s a core"], rows)
+
+
 def limits(*, update: bool = False, json: bool = False) -> int:
     """Measure what an order costs in each stage, as a multiple of fixed work, and compare with the limits.
 

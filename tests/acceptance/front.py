@@ -16,7 +16,7 @@ from typing import Any
 
 from streams.settings import Settings, environment
 
-READY_WITHIN_S = 30.0
+READY_WITHIN_S = 60.0
 JSON = {"Content-Type": "application/json"}
 NDJSON = {"Content-Type": "application/x-ndjson"}
 

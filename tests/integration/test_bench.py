@@ -3,9 +3,11 @@
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
+from loadtest.bench.http import BATCHES, KEYED, SINGLE
 from loadtest.bench.parts_run import NAMES, records_of
 from loadtest.bench.peers_run import SHARES, orders_of
 
@@ -55,3 +57,14 @@ def test_every_peer_does_the_job() -> None:
     assert isinstance(ratios, dict)
     assert all(ratios.values())
     assert len(ratios) == 8
+
+
+@pytest.mark.slow
+def test_the_front_is_measured() -> None:
+    """Each way has its orders acknowledged and costs processor time; in batches far less than one by one."""
+    report: dict[str, Any] = bench("http", "--orders", "1000", "--rounds", "1")
+    assert list(report) == [SINGLE, KEYED, BATCHES]
+    for figures in report.values():
+        assert figures["accepted_per_s"] > 0
+        assert figures["front_cpu_us_per_order"] > 0
+    assert report[BATCHES]["front_cpu_us_per_order"] < report[SINGLE]["front_cpu_us_per_order"] / 2
