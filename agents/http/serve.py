@@ -18,6 +18,7 @@ from agents.http.appender import Appender
 from agents.http.idempotency import Keys
 from agents.http.ledger import Stories
 from agents.http.limits import Rates
+from agents.http.pages import pages
 from agents.http.protocol import protocol
 from agents.http.reading import Reading
 from agents.http.routes import Health, routes
@@ -124,7 +125,8 @@ async def _front(
     try:
         submitting = Submitting(appender, Keys(answers), rates, SystemClock(), http)
         reading = Reading(stories.tell, watching, ending, http)
-        yield Front(routes(submitting, reading, Health(log.ping, ending)), tokens, rates, http), watching
+        table = {**routes(submitting, reading, Health(log.ping, ending)), **pages()}
+        yield Front(table, tokens, rates, http), watching
     finally:
         for task in tasks:
             task.cancel()

@@ -6,7 +6,8 @@ The prefix is none of the stock's, whose scripts, epoch and rebuild never touch 
 an answer that is lost with its server is made again, and the ledger sees to it that it is no second order.
 """
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Sequence
 from typing import Any, Self
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -17,7 +18,11 @@ from streams.stores.answers import Answers, Claimed, answered, in_flight, read
 from streams.stores.stock_faults import RAISED, fault
 
 PREFIX = "fw:answers:"
-_CONNECTIONS = 8
+_CONNECTIONS = 1
+"""One pipeline at a time: redis-py takes longer over a round trip than the server over all commands in it."""
+_AT_ONCE = 500
+
+_Command = tuple[bytes | str | int, ...]
 
 _IF_MINE = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end "
 _KEEP = f"{_IF_MINE} redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1"
@@ -31,6 +36,8 @@ class RedisAnswers(Answers):
         self._client = client
         self._lease_ms, self._keep_ms = round(lease_s * 1000), round(keep_s * 1000)
         self._prefix = prefix.encode()
+        self._waiting: list[tuple[_Command, asyncio.Future[Any]]] = []
+        self._sending: asyncio.Task[None] | None = None
 
     @classmethod
     def connect(cls, url: str, *, timeout_s: float, lease_s: float, keep_s: float, prefix: str = PREFIX) -> Self:
@@ -69,8 +76,35 @@ class RedisAnswers(Answers):
         await self._client.connection_pool.disconnect()
 
     async def _command(self, *args: bytes | str | int) -> Any:
-        execute: Callable[..., Awaitable[Any]] = self._client.execute_command
+        """Send a command with all others that have come while the last pipeline was under way."""
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append((args, answer))
+        if self._sending is None:
+            self._sending = asyncio.create_task(self._send(), name="answers")
+        return await answer
+
+    async def _send(self) -> None:
         try:
-            return await execute(*args)
+            while self._waiting:
+                taken, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
+                found = await self._pipelined([args for args, _ in taken])
+                for (_, answer), value in zip(taken, found, strict=True):
+                    if answer.done():
+                        continue  # whoever asked has been cancelled
+                    if isinstance(value, RAISED):
+                        answer.set_exception(fault(value))
+                    else:
+                        answer.set_result(value)
+        finally:
+            self._sending = None
+
+    async def _pipelined(self, commands: Sequence[_Command]) -> Sequence[Any]:
+        """What each command has come to, its error where it failed."""
+        try:
+            async with self._client.pipeline(transaction=False) as pipe:
+                for args in commands:
+                    pipe.execute_command(*args)
+                found: list[Any] = await pipe.execute(raise_on_error=False)
+                return found
         except RAISED as error:
-            raise fault(error) from error
+            return [error] * len(commands)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -424,3 +425,16 @@ class stream:  # noqa: N801 - reads as a function
             elif colon and name == "data":
                 self.events.append(found | {"data": json.loads(value)})
                 found = {}
+
+
+def test_the_page_needs_no_leave_and_holds_nothing(fronts: tuple[FrontProcess, FrontProcess]) -> None:
+    """The page is served under any order's name, loads only what is served beside it, and knows of no order itself."""
+    one, _ = fronts
+    page, other = one.get("/orders/http:whatever"), one.get("/orders/http:another%2Fone")
+    assert page.status == 200
+    assert page.body == other.body
+    assert "script-src 'self'" in page.headers["content-security-policy"]
+    for link in re.findall(rb'(?:src|href)="(/[^"]+)"', page.body):
+        part = one.get(link.decode())
+        assert part.status == 200
+        assert one.get(link.decode(), if_none_match=part.headers["etag"]).status == 304
