@@ -7,7 +7,7 @@ import pytest
 
 from agents.http.pages import pages
 from streams.core.books import State
-from streams.messages import Outcome
+from streams.messages import Outcome, ReportType
 
 PAGE = files("agents.http") / "page"
 SCRIPT = (PAGE / "order.js").read_text(encoding="utf-8")
@@ -22,10 +22,10 @@ def words(name: str) -> str:
     return found[1]
 
 
-@pytest.mark.parametrize("kind", [*State, *Outcome])
-def test_states_have_names_in_both_languages(kind: State | Outcome) -> None:
-    """Each can be a title of the page."""
-    assert re.search(rf'\b{kind.value}: \["[^"]+", "[^"]+"\]', words("NAMES"))
+@pytest.mark.parametrize("kind", [*State, *Outcome, *ReportType])
+def test_states_and_reports_have_names_in_both_languages(kind: State | Outcome | ReportType) -> None:
+    """Each can be a title or a moment of the page."""
+    assert re.search(rf'[ "]{re.escape(kind.value)}"?: \["[^"]+", "[^"]+"\]', words("NAMES"))
 
 
 def test_every_label_stands_in_both_languages() -> None:
