@@ -93,6 +93,10 @@ def main() -> None:
     """
     for library in ("aiokafka", "asyncpg"):  # they would write what our error says anyway; workers have a log
         logging.getLogger(library).addHandler(logging.NullHandler())
+    for word in sys.argv[1:]:
+        if not _is_text(word):
+            _say(f"{word!r} is no text in UTF-8; write it, or name the file, so that it is.")
+            sys.exit(MISUSED)
     try:
         code = app(sys.argv[1:], exit_on_error=False, print_error=False)
     except CycloptsError as error:
@@ -112,6 +116,15 @@ def main() -> None:
         _say(f"{error.filename}: {error.strerror}; give another file or directory, or mend its permissions.")
         code = NO_SUCH_FILE
     sys.exit(code)
+
+
+def _is_text(word: str) -> bool:
+    """Whether a word can be written anywhere: Python takes bytes that are none in with half a surrogate pair each."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _say(words: str) -> None:

@@ -66,10 +66,10 @@ class _Surge(msgspec.Struct):
 
 
 def _read(report: Path) -> _Surge:
+    if not report.is_file():  # nor a device, which may have no end
+        raise Refused(f"There is no file {report}; make it with `floodway surge --json > {report}`.")
     try:
         surge = msgspec.json.decode(report.read_bytes(), type=_Surge)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise Refused(f"There is no {report}; make it with `floodway surge --json > {report}`.") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refused(f"{report} is no report of `floodway surge --json` ({error}).") from error
     if not surge.cpu_us_per_order.get("total"):

@@ -185,11 +185,11 @@ def _items(file: Path) -> Iterator[tuple[str, int]]:
 def _text(value: object) -> str:
     if isinstance(value, str):
         return value
-    raise TypeError(f"{value!r} is no text")
+    raise TypeError(f"a {type(value).__name__} is no text")
 
 
 def _whole(value: object) -> int:
     """A number as it was meant: 1.5 is not 1."""
     if isinstance(value, str) or type(value) is int:
         return int(value)
-    raise TypeError(f"{value!r} is no whole number")
+    raise TypeError(f"a {type(value).__name__} is no whole number")

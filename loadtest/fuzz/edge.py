@@ -129,13 +129,14 @@ class Edge:
             raise Broken(f"the chunk was acknowledged {chunk.acknowledged} times")
         entries = log.appended[REPORTED_DLQ.name, PARTITION]
         taken: dict[int, Submission | Report] = {}
-        read = {r.offset: _reports.decode(r.value) for r in chunk.records}
+        originals = {record.offset: record for record in chunk.records}
         for entry in list(entries):
             letter = _letter(entry)
-            if letter.reason == UNKNOWN_ORDER:
-                found = read[letter.offset]
-                if isinstance(found, Undecodable) or str(found.order_id) not in letter.detail:
-                    raise Broken("a report was taken for another", letter.offset)
+            if letter.reason == UNKNOWN_ORDER and letter.offset in originals:
+                found = _reports.decode(originals[letter.offset].value)
+                if isinstance(found, Undecodable):
+                    raise Broken("what is no report was taken for one", letter.offset)
+                _check_copy(entry, originals[letter.offset], letter)
                 entries.remove(entry)
                 taken[letter.offset] = found
         return taken, entries

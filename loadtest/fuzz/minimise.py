@@ -5,7 +5,7 @@ from typing import TypeVar
 
 T = TypeVar("T", bytes, str, tuple[str, ...], tuple[tuple[str, bytes | None], ...])
 
-TRIES = 3_000
+TRIES = 800
 
 
 def smallest(found: T, still: Callable[[T], bool], *, tries: int = TRIES) -> T:

@@ -68,7 +68,10 @@ def corner(name: Name, value: bytes, *, taken: bool) -> str | None:
         text = value.decode()
     except UnicodeDecodeError:
         # A parser that skips what it does not know need not look whether that is text.
-        return "not UTF-8 in an unknown field" if taken and judged(name, _blanked(value)) else None
+        blanked = value.decode("utf-8", "replace").encode()
+        if taken and judged(name, blanked):
+            return "not UTF-8 in an unknown field"
+        return corner(name, blanked, taken=taken) if taken else None
     if text.count("[") + text.count("{") > DEEP:
         return "nested deeply"
     try:
@@ -161,10 +164,6 @@ def _is_json(value: bytes) -> bool:
     except orjson.JSONDecodeError:
         return False
     return True
-
-
-def _blanked(value: bytes) -> bytes:
-    return value.decode("utf-8", "replace").encode()
 
 
 def _refuse(constant: str) -> Any:

@@ -65,3 +65,19 @@ def test_numbers_that_would_fill_the_memory_are_refused() -> None:
     """A list of so many schedules was made before the first of them ran."""
     assert said("simulate", "--schedules", "9" * 20)[0] == 5
     assert said("fuzz", "cli", "--processes", "9" * 9)[0] == 5
+
+
+def test_bytes_that_are_no_text_are_refused_at_once() -> None:
+    """They would end the command when it prints its result, after it has done its work."""
+    code, error = said("stock", "load", "stock.csv", "--ref", "\udcff", files={"stock.csv": b"sku,qty\nTEA,1\n"})
+    assert code == 2
+    assert r"\udcff" in error
+
+
+def test_odd_values_and_files_without_an_end_are_refused() -> None:
+    """A list a thousand deep has no text form, and a device is no file."""
+    nested = b'{"sku":' + b"[" * 900 + b"]" * 900 + b',"qty":1}'
+    code, error = said("stock", "load", "stock.ndjson", files={"stock.ndjson": nested})
+    assert code == 5
+    assert "row 1" in error
+    assert said("capacity", "/dev/full")[0] == 5

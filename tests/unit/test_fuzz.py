@@ -197,6 +197,7 @@ def test_what_is_found_is_made_small() -> None:
         (b"[" * 600, True, "nested deeply"),
         (b'{"submission_id":"s"}', True, None),
         (b"\xff", False, None),
+        (b'{"a":1,"a":"\xff"}', True, "a name stands twice"),
     ],
 )
 def test_only_known_corners_excuse_a_difference(value: bytes, corner: str | None, *, taken: bool) -> None:
