@@ -5,6 +5,7 @@ there without joining: the partitions belong to whoever has those of the same nu
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from time import monotonic
 from typing import NamedTuple
 
 from streams.chunks import Record
@@ -15,6 +16,9 @@ from streams.topics import REVIEW
 
 DECIDED_GROUP = "floodway-review"
 RELEASED_GROUP = "floodway-review-released"
+KEEP_S = 3_600.0
+"""How often offsets are committed again: Kafka forgets those of a group without members some days after the last time,
+and what stands in the topic for longer would be decided once more."""
 
 
 class KafkaReview(ReviewQueue):
@@ -22,11 +26,13 @@ class KafkaReview(ReviewQueue):
 
     def __init__(self, brokers: KafkaAccess, *, by_operator: bool = False) -> None:
         self._brokers, self._by_operator = brokers, by_operator
+        self._kept_at_s = monotonic()
 
     async def waiting(self, partitions: frozenset[int]) -> AsyncIterator[tuple[int, Sequence[Record]]]:
         """See `ReviewQueue`."""
         decided = await committed(self._brokers, DECIDED_GROUP, REVIEW.name)
         released = await committed(self._brokers, RELEASED_GROUP, REVIEW.name) if self._by_operator else None
+        await self._keep({p: offset for p, offset in decided.items() if p in partitions})
         starts = {partition: decided.get(partition, 0) for partition in partitions}
         if released is not None:
             starts = {p: first for p, first in starts.items() if released.get(p, 0) > first}
@@ -40,6 +46,11 @@ class KafkaReview(ReviewQueue):
                 yield partition, records
         finally:
             await reader.close()
+
+    async def _keep(self, decided: Positions) -> None:
+        if decided and monotonic() - self._kept_at_s > KEEP_S:
+            self._kept_at_s = monotonic()
+            await self.done(decided)
 
     async def done(self, offsets: Mapping[int, int]) -> None:
         """See `ReviewQueue`."""
