@@ -126,6 +126,8 @@ class PatientIntake:
         await stages.take(one)
 
     async def _next(self) -> "_Taken | None":
+        if not self._inbox.empty():
+            return self._inbox.get_nowait()
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOK_S):
                 return await self._inbox.get()
