@@ -17,14 +17,14 @@ from streams.instants import to_datetime
 from streams.parts import Parts
 from streams.retry import until_available
 from streams.stores.log import Entry
-from streams.stores.partitioner import partition_of
+from streams.stores.partitioner import murmur2
 from streams.topics import CHANGED, MESSAGE_ID_HEADER, PICKLISTS
 
 LEFT_AT_ONCE = 20
 """Batches of others that are sent in one go."""
 
 BY_ORDER = frozenset({CHANGED.name, PICKLISTS.name})
-"""Topics keyed by the order's id."""
+"""Topics keyed by the order's id, which tells the partition itself; in all, a key's messages stay in one partition."""
 
 logger = logging.getLogger(__name__)
 
@@ -75,14 +75,16 @@ class Outbox:
     async def _append(self, messages: Sequence[Message], token: str) -> None:
         now_ms = self._parts.clock.now_ms()
         by_place: dict[tuple[str, int], list[Entry]] = defaultdict(list)
-        counts: dict[str, int] = {}
+        counts = {topic: await self._partitions(topic) for topic in dict.fromkeys(m.topic for m in messages)}
+        numbers: dict[str, int] = {}
         for topic, key, message_id, value in messages:
-            if topic not in counts:
-                counts[topic] = await self._partitions(topic)
             headers = ((MESSAGE_ID_HEADER, message_id.encode()),)
             sent = _with_token(value, token) if topic == CHANGED.name and token else value
             entry = Entry(key.encode(), sent, now_ms, headers)
-            by_place[topic, _partition(topic, key, counts[topic])].append(entry)
+            number = numbers.get(key)
+            if number is None:
+                number = numbers[key] = UUID(key).int if topic in BY_ORDER else murmur2(key.encode()) & 0x7FFFFFFF
+            by_place[topic, number % counts[topic]].append(entry)
         log = self._parts.log
         for (topic, partition), entries in by_place.items():
             await until_available(
@@ -98,11 +100,6 @@ class Outbox:
     async def _said(self, batches: Sequence[str]) -> None:
         ledger = self._parts.ledger
         await until_available("said", lambda: ledger.said(batches), max_delay_s=self._max_delay_s)
-
-
-def _partition(topic: str, key: str, partitions: int) -> int:
-    """An order's messages stay in one partition of each topic."""
-    return UUID(key).int % partitions if topic in BY_ORDER else partition_of(key.encode(), partitions)
 
 
 def _with_token(value: bytes, token: str) -> bytes:

@@ -32,6 +32,7 @@ REFUND_DUE = BY_NAME["refund_due"]
 PICK = frozenset({Change.CONFIRMED, Change.CONFIRMED_LATE})
 
 _REFUNDED = BY_NAME["refunded"].code
+_NOTHING: frozenset[int] = frozenset()
 _encode = msgspec.json.Encoder().encode
 
 
@@ -134,10 +135,15 @@ def _id(key: str, kind: str, what: str, part: Part) -> str:
 
 
 def _status(position: Position) -> Status:
-    return _status_of(position.state, tuple(position.reached.items()))
+    """Most orders stand where many others do: the names of their parcels make no difference, only how far each is."""
+    state, reached, _ = position
+    if any(sku for _, sku in reached):
+        return standing(state, reached).status
+    whole = reached.get(WHOLE, _NOTHING)
+    return _status_of(state, whole, frozenset([codes for part, codes in reached.items() if part != WHOLE]))
 
 
-@lru_cache(maxsize=4096)
-def _status_of(state: State, reached: tuple[tuple[Part, frozenset[int]], ...]) -> Status:
-    """Most orders stand where many others do."""
-    return standing(state, dict(reached)).status
+@lru_cache(maxsize=16_384)
+def _status_of(state: State, whole: frozenset[int], parcels: frozenset[frozenset[int]]) -> Status:
+    reached = {(str(number), ""): codes for number, codes in enumerate(parcels)}
+    return standing(state, {**reached, WHOLE: whole}).status

@@ -21,6 +21,18 @@ class WrongText(NamedTuple):
 # channel, submission_id, buyer_id, currency, then SKUs and the promotion.
 _submission_fits = re.compile(rf"{NAME}\n{VISIBLE}\n{VISIBLE}\n{CURRENCY}(?:\n{NAME})+").fullmatch
 _texts_fit = re.compile(TEXT).fullmatch
+_REPORT = tuple(
+    (field, re.compile(pattern).fullmatch, pattern)
+    for field, pattern in (
+        ("event_id", VISIBLE),
+        ("source", NAME),
+        ("note", TEXT),
+        ("shipment", VISIBLE),
+        ("sku", NAME),
+        ("raw_code", TEXT),
+        ("zone", TEXT),
+    )
+)
 _SHIP_TO = ShipTo.__struct_fields__
 
 
@@ -44,17 +56,10 @@ def wrong_text_of_submission(found: Submission) -> WrongText | None:
 
 def wrong_text_of_report(found: Report) -> WrongText | None:
     """The first wrong text of a report, if there is one."""
-    for field, text, pattern in (
-        ("$.event_id", found.event_id, VISIBLE),
-        ("$.source", found.source, NAME),
-        ("$.note", found.note, TEXT),
-        ("$.shipment", found.shipment, VISIBLE),
-        ("$.sku", found.sku, NAME),
-        ("$.raw_code", found.raw_code, TEXT),
-        ("$.zone", found.zone, TEXT),
-    ):
-        if text is not None and re.fullmatch(pattern, text) is None:
-            return WrongText(field, pattern)
+    for field, fits, pattern in _REPORT:
+        text = getattr(found, field)
+        if text is not None and fits(text) is None:
+            return WrongText(f"$.{field}", pattern)
     return None
 
 

@@ -7,8 +7,8 @@ final milestone has nothing beyond it.
 docs/vocabulary.md is made from the tables here. Codes are stored for ever: add new ones, never change one.
 """
 
-from collections.abc import Iterable
 from enum import StrEnum
+from functools import lru_cache
 from itertools import pairwise
 from types import MappingProxyType
 from typing import NamedTuple
@@ -151,13 +151,14 @@ assert len(BY_CODE) == len(BY_NAME) == len(MILESTONES), "codes and names are uni
 _START = MappingProxyType({axis: next(m for m in MILESTONES if m.axis is axis and m.rank == 0) for axis in Axis})
 
 
-def stands(axis: Axis, codes: Iterable[int]) -> Milestone:
+@lru_cache(maxsize=16_384)
+def stands(axis: Axis, codes: frozenset[int]) -> Milestone:
     """Where an axis stands when these codes are reached: at the one of highest rank."""
     mine = (BY_CODE[code] for code in codes if BY_CODE[code].axis is axis)
     return max(mine, key=lambda m: m.rank, default=_START[axis])
 
 
-def overtaken(milestone: Milestone, codes: Iterable[int]) -> bool:
+def overtaken(milestone: Milestone, codes: frozenset[int]) -> bool:
     """Whether its axis is further already: somebody has to be told of it, but there is nothing more to be done."""
     return stands(milestone.axis, codes).rank > milestone.rank
 
