@@ -172,14 +172,18 @@ class Ledger(Protocol):
         ...
 
     async def quarantine(self, records: Sequence[Quarantined], tickets: Sequence[TicketToOpen]) -> list[Message]:
-        """Keep records that cannot be taken yet, each once by partition and offset, and open what tickets are not open.
+        """Keep records that cannot be taken yet, each once by what it says, and open what tickets are not open.
+
+        One that waited before waits for what is said now.
 
         The messages of those that were opened are returned, and stand in the outbox as one batch.
         """
         ...
 
-    async def quarantined(self, reason: str | None, limit: int) -> list[Quarantined]:
-        """Records that wait, for one reason or any, oldest first."""
+    async def quarantined(
+        self, reason: str | None, limit: int, subjects: Sequence[str] | None = None
+    ) -> list[Quarantined]:
+        """Records that wait, for one reason or any, of some `source:subject` or all, oldest first."""
         ...
 
     async def resolvable(self, limit: int) -> list[Quarantined]:

@@ -16,7 +16,7 @@ from streams.core.books import (
 )
 from streams.messages import Ticket
 from streams.stores.ledger import Ledger
-from streams.stores.ledger_rules import StepKey
+from streams.stores.ledger_rules import StepKey, digest_of
 
 
 class FakeOutbox(Ledger):
@@ -27,7 +27,7 @@ class FakeOutbox(Ledger):
         self.by_number: dict[ChannelNumber, UUID] = {}
         self.taken: dict[StepKey, tuple[Step, StepResult]] = {}
         self.outbox: dict[str, tuple[datetime, tuple[Message, ...]]] = {}
-        self.waiting: dict[tuple[int, int], Quarantined] = {}
+        self.waiting: dict[bytes, Quarantined] = {}
         self.open_tickets: dict[str, Ticket] = {}
 
     async def unsaid(self, before: datetime, limit: int) -> tuple[str, list[Unsaid]]:
@@ -55,7 +55,10 @@ class FakeOutbox(Ledger):
     async def quarantine(self, records: Sequence[Quarantined], tickets: Sequence[TicketToOpen]) -> list[Message]:
         """See `Ledger`."""
         for record in records:
-            self.waiting.setdefault((record.partition, record.offset), record)
+            before = self.waiting.get(digest_of(record), record)
+            self.waiting[digest_of(record)] = record._replace(
+                partition=before.partition, offset=before.offset, seen_at=before.seen_at
+            )
         opened = []
         for ticket, message in sorted(tickets, key=lambda one: one.ticket.ticket_id):
             if ticket.ticket_id not in self.open_tickets:
@@ -65,9 +68,15 @@ class FakeOutbox(Ledger):
             self.outbox[opened[0].id] = (tickets[0].ticket.opened_at, tuple(opened))
         return opened
 
-    async def quarantined(self, reason: str | None, limit: int) -> list[Quarantined]:
+    async def quarantined(
+        self, reason: str | None, limit: int, subjects: Sequence[str] | None = None
+    ) -> list[Quarantined]:
         """See `Ledger`."""
-        found = [record for record in self.waiting.values() if reason in (None, record.reason)]
+        found = [
+            record
+            for record in self.waiting.values()
+            if reason in (None, record.reason) and (subjects is None or f"{record.source}:{record.subject}" in subjects)
+        ]
         return sorted(found, key=lambda r: (r.seen_at, r.partition, r.offset))[:limit]
 
     async def resolvable(self, limit: int) -> list[Quarantined]:
@@ -85,7 +94,7 @@ class FakeOutbox(Ledger):
     async def release(self, records: Sequence[Quarantined]) -> None:
         """See `Ledger`."""
         for record in records:
-            self.waiting.pop((record.partition, record.offset), None)
+            self.waiting.pop(digest_of(record), None)
 
     async def tickets(self) -> list[Ticket]:
         """See `Ledger`."""

@@ -10,6 +10,7 @@ import msgspec
 from streams.core.books import Message, Quarantined, TicketToOpen, Unsaid
 from streams.messages import Ticket
 from streams.stores.ledger_connections import SQL, replicated
+from streams.stores.ledger_rules import digest_of
 
 if TYPE_CHECKING:
     from streams.stores.ledger_connections import Connection
@@ -85,8 +86,7 @@ async def find_tickets(connection: "Connection") -> list[Ticket]:
 
 async def release(connection: "Connection", records: Sequence[Quarantined]) -> None:
     """Forget records."""
-    partitions, offsets = [record.partition for record in records], [record.offset for record in records]
-    await connection.execute(SQL["unquarantine"], partitions, offsets)
+    await connection.execute(SQL["unquarantine"], [digest_of(record) for record in records])
 
 
 def quarantined(row: asyncpg.Record) -> Quarantined:
@@ -110,4 +110,4 @@ def quarantined(row: asyncpg.Record) -> Quarantined:
 
 def _row(record: Quarantined) -> tuple[object, ...]:
     names, values = [name.encode(*_NAMES) for name, _ in record.headers], [value for _, value in record.headers]
-    return (*record[:-1], names, values)
+    return (*record[:-1], names, values, digest_of(record))

@@ -67,11 +67,14 @@ class PostgresOutbox(Ledger):
             async with self._connection() as connection:
                 return await outbox.quarantine(connection, records, tickets)
 
-    async def quarantined(self, reason: str | None, limit: int) -> list[Quarantined]:
+    async def quarantined(
+        self, reason: str | None, limit: int, subjects: Sequence[str] | None = None
+    ) -> list[Quarantined]:
         """See `Ledger`."""
         with outages():
             async with self._connection() as connection:
-                return [outbox.quarantined(row) for row in await connection.fetch(SQL["quarantined"], reason, limit)]
+                found = await connection.fetch(SQL["quarantined"], reason, limit, subjects)
+                return [outbox.quarantined(row) for row in found]
 
     async def resolvable(self, limit: int) -> list[Quarantined]:
         """See `Ledger`."""

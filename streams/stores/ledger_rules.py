@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from hashlib import sha256
 from typing import NamedTuple
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from streams.core.books import (
     Movement,
     Position,
     PromotionState,
+    Quarantined,
     State,
     Step,
     StepResult,
@@ -182,6 +184,14 @@ def without_taken_numbers(bookings: Sequence[Booking], taken: Mapping[ChannelNum
                 continue
         found.append(booking)
     return found
+
+
+def digest_of(record: Quarantined) -> bytes:
+    """What tells a waiting record from others: what it says, with its headers."""
+    digest = sha256(record.value)
+    for name, value in record.headers:
+        digest.update(b"\0" + name.encode("utf-8", "surrogateescape") + b"\0" + (value or b""))
+    return digest.digest()
 
 
 def check_token(token: str | None) -> None:

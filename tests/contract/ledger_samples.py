@@ -37,4 +37,9 @@ STORY = (
     """
 )
 
-SAMPLES = {"0001_books": BOOKS, "0002_failover": BOOKS, "0003_story": STORY}
+SAMPLES = {
+    "0001_books": BOOKS,
+    "0002_failover": BOOKS,
+    "0003_story": STORY,
+    "0004_quarantine": STORY.replace("'{}', '{}');", "'{}', '{}', 'd');"),
+}

@@ -167,13 +167,24 @@ async def test_orders_are_found_by_their_parcels(ledger: Ledger) -> None:
 def waiting(offset: int, reason: str = "unknown_order", **keys: object) -> Quarantined:
     """A record that waits."""
     made = Quarantined(
-        0, offset, NOW, reason, "tmall", "x", None, None, None, None, b"\x00\xff", (("h\x00", b"\x00"), ("n", None))
+        0,
+        offset,
+        NOW,
+        reason,
+        "tmall",
+        "x",
+        None,
+        None,
+        None,
+        None,
+        b"\x00%d" % offset,
+        (("h\x00", b"\x00"), ("n", None)),
     )
     return made._replace(**keys)  # type: ignore[arg-type]
 
 
 async def test_quarantined_records_wait_byte_for_byte(ledger: Ledger) -> None:
-    """Each once by where it stood; those whose order or parcel is known by now can be taken, and are then forgotten."""
+    """Each once by what it says; those whose order or parcel is known by now can be taken, and are then forgotten."""
     made = accepted(1)
     records = [
         waiting(1, channel="web", channel_order_no="no-1"),
@@ -187,6 +198,8 @@ async def test_quarantined_records_wait_byte_for_byte(ledger: Ledger) -> None:
     await ledger.quarantine(records, [])
     assert await ledger.quarantined(None, 10) == records
     assert await ledger.quarantined("unknown_code", 10) == records[5:]
+    assert await ledger.quarantined("unknown_code", 10, ["tmall:x", "jd:y"]) == records[5:]
+    assert await ledger.quarantined("unknown_code", 10, ["jd:x"]) == []
     assert await ledger.resolvable(10) == []
     await ledger.persist([made], EPOCH)
     await ledger.take_steps([reached(made.order_id, "1", "shipped", ("P1", ""))], EPOCH)
@@ -194,6 +207,9 @@ async def test_quarantined_records_wait_byte_for_byte(ledger: Ledger) -> None:
     assert await ledger.resolvable(1) == records[:1]
     await ledger.release(records[:3])
     assert await ledger.quarantined(None, 2) == records[3:5]
+    again = waiting(3, shipment="P9")._replace(partition=7, offset=99, value=records[3].value)
+    await ledger.quarantine([again], [])
+    assert await ledger.quarantined(None, 1) == [again._replace(partition=0, offset=4)]
 
 
 async def test_a_ticket_is_opened_once(ledger: Ledger) -> None:

@@ -96,7 +96,7 @@ async def test_a_keeper_with_nothing_to_do_learns_of_a_new_epoch() -> None:
     looking = asyncio.create_task(keeper.expire_due())
     await asyncio.sleep(0.01)
     assert not looking.done()
-    keeper._parts = made.parts()
+    keeper._expiry._parts = made.parts()
     assert await looking == 1
     assert state(made, held) is State.EXPIRED
 

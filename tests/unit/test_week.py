@@ -34,7 +34,7 @@ async def live(made: World, heard: Sequence[Heard]) -> None:
     ]
     for at in range(0, len(records), CHUNK):
         await lifecycle.take(FakeChunk(records[at : at + CHUNK], topic=REPORTED.name))
-    while await lifecycle.take_resolvable():
+    while await lifecycle.take_waiting():
         pass
     made.clock.advance(GRACE_S)
     assert await lifecycle.send_left() == 0

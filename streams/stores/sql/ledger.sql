@@ -91,9 +91,11 @@ DELETE FROM outbox WHERE batch = ANY ($1::text[])
 
 -- name: quarantine
 INSERT INTO quarantine (log_partition, log_offset, seen_at, reason, source, subject, channel, channel_order_no, shipment,
-                        order_id, value, header_names, header_values)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
-    ON CONFLICT DO NOTHING
+                        order_id, value, header_names, header_values, digest)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+    ON CONFLICT (digest) DO UPDATE
+   SET reason = excluded.reason, subject = excluded.subject, channel = excluded.channel, shipment = excluded.shipment,
+       channel_order_no = excluded.channel_order_no, order_id = excluded.order_id
 
 -- name: open_ticket
 INSERT INTO tickets (ticket_id, kind, subject, detail, fix, opened_at) VALUES ($1, $2, $3, $4, $5, $6)
@@ -102,7 +104,9 @@ INSERT INTO tickets (ticket_id, kind, subject, detail, fix, opened_at) VALUES ($
 RETURNING ticket_id
 
 -- name: quarantined
-SELECT * FROM quarantine WHERE $1::text IS NULL OR reason = $1 ORDER BY seen_at, log_partition, log_offset LIMIT $2
+SELECT * FROM quarantine
+ WHERE ($1::text IS NULL OR reason = $1) AND ($3::text[] IS NULL OR source || ':' || subject = ANY ($3))
+ ORDER BY seen_at, log_partition, log_offset LIMIT $2
 
 -- name: resolvable
 -- What waited for an order or a parcel that is known by now.
@@ -115,8 +119,7 @@ SELECT q.* FROM quarantine q
  ORDER BY q.seen_at, q.log_partition, q.log_offset LIMIT $1
 
 -- name: unquarantine
-DELETE FROM quarantine q USING unnest($1::integer[], $2::bigint[]) AS k (log_partition, log_offset)
- WHERE q.log_partition = k.log_partition AND q.log_offset = k.log_offset
+DELETE FROM quarantine WHERE digest = ANY ($1::bytea[])
 
 -- name: tickets
 SELECT ticket_id, kind, subject, detail, fix, opened_at FROM tickets WHERE closed_at IS NULL ORDER BY opened_at, ticket_id
