@@ -91,7 +91,7 @@ class ScaleUpDown(Fault):
 
     async def heal(self, scene: Scene) -> None:
         """Back to one. Those that go must go by themselves."""
-        began = monotonic()
+        began, before = monotonic(), await _decided(scene)
         scene.workers.scale("intake", 1)
         if not await until(lambda: scene.workers.leaving() == 0, within_s=STOP_WAIT_S):
             scene.complaints.append(f"{scene.workers.leaving()} workers had not ended {STOP_WAIT_S:g} s after SIGTERM.")
@@ -99,6 +99,10 @@ class ScaleUpDown(Fault):
         scene.say(f"{len(codes)} workers ended with {codes} within {monotonic() - began:.1f} s")
         if any(codes):
             scene.complaints.append(f"Workers that were asked to end did so with {codes}.")
+        decided = await _decided(scene) - before
+        scene.say(f"{decided:,} orders were decided meanwhile")
+        if not decided:
+            scene.complaints.append("No order was left when the workers went: nothing was put to the test.")
 
 
 class ClockJump(Fault):
@@ -136,6 +140,15 @@ class ClockJump(Fault):
         scene.say(f"{decided:,} decisions by that clock")
         if not decided:
             scene.complaints.append("Nothing was decided by the wrong clock: nothing was put to the test.")
+
+
+async def _decided(scene: Scene) -> int:
+    postgres = await asyncpg.connect(scene.parts.settings.postgres_dsn)
+    try:
+        count: int = await postgres.fetchval("SELECT count(*) FROM decisions")
+    finally:
+        await postgres.close()
+    return count
 
 
 def _clock_file(data_dir: Path, role: str, number: int) -> Path:

@@ -38,6 +38,7 @@ SINGLE: tuple[Drill, ...] = (
         "scale-up-down",
         "One worker, then four, then one again under load: partitions change hands and nothing is lost.",
         ScaleUpDown,
+        load=Load(rate_per_s=1_500.0, seconds=75.0),  # on tansu four workers need 14 s to get partitions
         intake_workers=1,
     ),
     Drill(
