@@ -6,6 +6,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES = 32_768
+GRACE_S = 0.05
 
 
 def protocol(head_timeout_s: float) -> type[asyncio.Protocol]:
@@ -49,7 +50,11 @@ def protocol(head_timeout_s: float) -> type[asyncio.Protocol]:
                 raise ValueError(f"a request's head has more than {MAX_HEAD_BYTES} bytes")  # the parser answers 400
 
         def _expect_head(self) -> None:
-            self._late = self.loop.call_later(head_timeout_s, self.transport.close)
+            self._late = self.loop.call_later(head_timeout_s, self._look_once_more)
+
+        def _look_once_more(self) -> None:
+            # The loop calls what is due before it reads: after a stall of ours the head may have been here for long.
+            self._late = self.loop.call_later(GRACE_S, self.transport.close)
 
         def _forget_head(self) -> None:
             if self._late is not None:
