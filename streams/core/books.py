@@ -158,6 +158,23 @@ class StepResult(StrEnum):
     UNKNOWN_ORDER = "unknown_order"
 
 
+class StepRecord(NamedTuple):
+    """A step as the ledger has it, with what became of it. `milestone` is a code, the part's names may be empty."""
+
+    at: datetime
+    occurred_at: datetime
+    kind: str
+    source: str
+    event_id: str
+    result: StepResult
+    state: State | None
+    milestone: int | None
+    part: Part
+    raw_code: str | None
+    zone: str | None
+    note: str | None
+
+
 class Position(NamedTuple):
     """Where an order is in the ledger: its stock, what each part has reached, and how many steps it has made."""
 

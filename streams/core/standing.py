@@ -51,9 +51,14 @@ class Standing(NamedTuple):
     returning: Milestone
 
     @property
-    def status(self) -> Status:
+    def rule(self) -> "Rule":
         """The first of RULES that holds."""
-        return next(rule.status for rule in RULES if rule.holds(self))
+        return next(rule for rule in RULES if rule.holds(self))
+
+    @property
+    def status(self) -> Status:
+        """What people are shown."""
+        return self.rule.status
 
 
 class Rule(NamedTuple):

@@ -30,6 +30,7 @@ from streams.core.books import (
     PromotionState,
     Quarantined,
     Step,
+    StepRecord,
     StepResult,
     StoredDecision,
     Taken,
@@ -240,6 +241,10 @@ class Ledger(Protocol):
 
     async def steps(self, order_id: UUID, *, token: str | None = None) -> list[tuple[datetime, str, str, str]]:
         """What was done to an order after its decision: (at, kind, source, result), oldest first; from the replica."""
+        ...
+
+    async def step_records(self, order_id: UUID, *, token: str | None = None) -> list[StepRecord]:
+        """All steps of an order with what they said, in the order of writing; from the replica."""
         ...
 
     def balances(self, skus: Sequence[str] | None = None) -> AsyncIterator[Balance]:

@@ -19,6 +19,7 @@ from streams.core.books import (
     PromotionState,
     State,
     Step,
+    StepRecord,
     StepResult,
     StoredDecision,
 )
@@ -233,6 +234,28 @@ class FakeLedger(FakeOutbox):
         found = [(step, result) for step, result in self.taken.values() if step.order_id == order_id]
         found.sort(key=lambda pair: pair[0].at)
         return [(step.at, step.kind, step.source, result.value) for step, result in found]
+
+    async def step_records(self, order_id: UUID, *, token: str | None = None) -> list[StepRecord]:
+        """See `Ledger`."""
+        check_token(token)
+        found = [(step, result) for step, result in self.taken.values() if step.order_id == order_id]
+        return [
+            StepRecord(
+                at=step.at,
+                occurred_at=step.occurred_at,
+                kind=step.kind,
+                source=step.source,
+                event_id=step.event_id,
+                result=result,
+                state=step.state if result is StepResult.TAKEN else None,
+                milestone=step.milestone,
+                part=step.part,
+                raw_code=step.raw_code,
+                zone=step.zone,
+                note=step.note,
+            )
+            for step, result in found
+        ]
 
     async def balances(self, skus: Sequence[str] | None = None) -> AsyncIterator[Balance]:
         """See `Ledger`."""

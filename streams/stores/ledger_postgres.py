@@ -20,6 +20,7 @@ from streams.core.books import (
     PromotionRecord,
     PromotionState,
     Step,
+    StepRecord,
     StepResult,
     StoredDecision,
 )
@@ -289,6 +290,12 @@ class PostgresLedger(PostgresOutbox):
         check_token(token)
         found = await self._reader.read(lambda connection: connection.fetch(SQL["steps"], order_id), token)
         return [(row["at"], row["kind"], row["source"], rows.step_result(row).value) for row in found]
+
+    async def step_records(self, order_id: UUID, *, token: str | None = None) -> list[StepRecord]:
+        """See `Ledger`."""
+        check_token(token)
+        found = await self._reader.read(lambda connection: connection.fetch(SQL["step_records"], order_id), token)
+        return [rows.step_record(row) for row in found]
 
     async def balances(self, skus: Sequence[str] | None = None) -> AsyncIterator[Balance]:
         """See `Ledger`. A cursor over one snapshot; the server adds up, so memory grows with SKUs on neither side."""

@@ -19,6 +19,7 @@ from streams.core.books import (
     PromotionRecord,
     PromotionState,
     State,
+    StepRecord,
     StepResult,
     StoredDecision,
     Taken,
@@ -64,6 +65,24 @@ def step_row(taken: Taken) -> Row:
 def step_result(row: asyncpg.Record) -> StepResult:
     """What became of a stored step."""
     return StepResult.NOT_EXPECTED if row["state"] is None and not row["advanced"] else StepResult.TAKEN
+
+
+def step_record(row: asyncpg.Record) -> StepRecord:
+    """A row of `step_records` as a value."""
+    return StepRecord(
+        at=row["at"],
+        occurred_at=row["occurred_at"],
+        kind=row["kind"],
+        source=row["source"],
+        event_id=row["event_id"],
+        result=step_result(row),
+        state=None if row["state"] is None else STATE_OF[row["state"]],
+        milestone=row["milestone"],
+        part=(row["shipment"] or "", row["sku"] or ""),
+        raw_code=row["raw_code"],
+        zone=row["zone"],
+        note=row["note"],
+    )
 
 
 def position(row: asyncpg.Record) -> Position:

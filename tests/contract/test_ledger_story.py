@@ -13,6 +13,7 @@ from streams.core.books import (
     Quarantined,
     State,
     Step,
+    StepRecord,
     StepResult,
     Taken,
     TicketToOpen,
@@ -96,6 +97,16 @@ async def test_what_was_reached_only_grows(ledger: Ledger) -> None:
     )
     assert [kind for _, kind, _, _ in await ledger.steps(order, token=token)][:2] == ["shipped", "delivered"]
     assert [result for *_, result in await ledger.steps(order, token=token)][2:4] == ["taken", "not_expected"]
+    records = await ledger.step_records(order, token=token)
+    assert [(r.kind, r.part, r.result, r.state) for r in records[3:]] == [
+        ("packed", ("P1", ""), NOT_EXPECTED, None),
+        ("packed", ("P1", ""), NOT_EXPECTED, None),
+        ("payment.succeeded", ("", ""), TAKEN, State.CONFIRMED),
+    ]
+    assert records[0] == StepRecord(
+        *(first[0].at, first[0].occurred_at, "shipped", "wms", "1", TAKEN, None, codes["shipped"], ("P1", "")),
+        *("已发货", "Asia/Shanghai", None),
+    )
 
 
 async def test_messages_stand_in_the_outbox_with_their_steps(ledger: Ledger) -> None:

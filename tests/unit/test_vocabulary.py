@@ -1,8 +1,11 @@
 """The words for where an order is: what is reached only grows, whatever the order in which it is told."""
 
+from typing import get_args
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra.cli.report import What
 from streams.core.books import State
 from streams.core.standing import RULES, Reached, Status, standing
 from streams.core.vocabulary import (
@@ -121,3 +124,8 @@ def test_every_state_of_the_ledger_has_a_standing() -> None:
     for state in STATES:
         assert standing(state, {}).status in Status
         assert standing(state, everything).status is Status.RETURNED
+
+
+def test_the_command_line_knows_every_event() -> None:
+    """`floodway report` takes what a report may say, no more and no less."""
+    assert list(get_args(What)) == [kind.value for kind in ReportType]

@@ -67,6 +67,10 @@ SELECT m.order_id, m.action, m.sku, m.pool FROM order_movements m WHERE m.order_
 -- name: steps
 SELECT s.at, s.kind, s.source, s.state, s.advanced FROM order_steps s WHERE s.order_id = $1 ORDER BY s.at, s.step_no
 
+-- name: step_records
+SELECT at, occurred_at, kind, source, event_id, state, advanced, milestone, shipment, sku, raw_code, zone, note
+  FROM order_steps WHERE order_id = $1 ORDER BY step_no
+
 -- name: by_numbers
 SELECT d.channel, d.channel_order_no, d.order_id
   FROM unnest($1::text[], $2::text[]) AS k (channel, channel_order_no)

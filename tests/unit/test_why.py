@@ -1,0 +1,82 @@
+"""Why an order is where it is: every report with what it did, stages with their durations, and who is next."""
+
+from datetime import timedelta
+from uuid import UUID
+
+import msgspec
+import pytest
+from builders import NOW, accepted, chunk, submission, take_in, world
+from lifecycle_kit import CANCELLED, PAID, take
+from msgspec import structs
+
+from streams.errors import Refused
+from streams.messages import Report, ReportType
+from streams.why import why
+
+
+def said(order: UUID, event: str, kind: ReportType, minutes: int, shipment: str | None = None) -> Report:
+    """A report of Tmall's, so many minutes after the order."""
+    at = NOW + timedelta(minutes=minutes)
+    return Report(event, "tmall", kind, order, at, shipment=shipment, raw_code="X", zone="Asia/Shanghai")
+
+
+async def test_a_story_that_came_in_disorder_is_told_in_full() -> None:
+    """Late, repeated and refused reports are all there with their effect; stages in the order of happening."""
+    made = await world()
+    order = structs.replace(submission("s-1"), channel_order_no="3400")
+    (order_id,) = await accepted(made, order)
+    reports = [
+        said(order_id, "3", ReportType.PARCEL_SHIPPED, 90, "P1"),
+        said(order_id, "2", ReportType.PARCEL_PACKED, 60, "P1"),
+        said(order_id, "1", PAID, 10),
+        said(order_id, "4", PAID, 11),
+        said(order_id, "5", ReportType.ORDER_REMARKED, 95),
+        said(order_id, "6", ReportType.PARCEL_PACKED, 61, "P1"),
+    ]
+    await take(made, *reports)
+    found = await why(made.ledger, str(order_id))
+    assert (found.status, found.status_zh, found.owner) == ("shipped", "已发货", "the carrier")
+    assert found.axes == {
+        "payment": "paid",
+        "stock": "sold",
+        "fulfilment": "shipped",
+        "furthest": "shipped",
+        "return": "kept",
+    }
+    effects = {(r.what, r.occurred_at): r.effect for r in found.reports}
+    by_minute = {int((at - NOW).total_seconds() // 60): effect for (_, at), effect in effects.items()}
+    assert by_minute == {
+        90: "reached shipped",
+        60: "came late, the order was further already",
+        10: "the stock is confirmed",
+        11: "known already, changed nothing",
+        95: "kept as a remark",
+        61: "known already, changed nothing",
+    }
+    stages = [(stage.name, round(stage.after_s / 60)) for stage in found.stages if stage.name != "decided"]
+    assert stages == [("submitted", 0), ("paid", 10), ("packed", 50), ("shipped", 30)]
+    assert {(r.raw_code, r.zone) for r in found.reports} == {("X", "Asia/Shanghai")}
+    assert msgspec.json.encode(found)
+
+
+async def test_an_order_is_found_by_all_its_names() -> None:
+    """By our id, its trace id, the submission's and the channel's number; what is none of these says so."""
+    made = await world()
+    (order_id,) = await accepted(made, structs.replace(submission("s-1"), channel_order_no="3400"))
+    for name in (str(order_id), order_id.hex, "web:s-1", "web:3400"):
+        assert (await why(made.ledger, name)).order_id == order_id
+    for name in ("nonsense", "web:3401", str(UUID(int=1))):
+        with pytest.raises(Refused):
+            await why(made.ledger, name)
+
+
+async def test_an_order_at_its_end_waits_for_nobody() -> None:
+    """Cancelled and never paid: no owner; a refusal says its reason; an order without reports says that, too."""
+    made = await world()
+    cancelled, new = await accepted(made, submission("s-1"), submission("s-2"))
+    await take(made, said(cancelled, "1", CANCELLED, 5))
+    assert (await why(made.ledger, str(cancelled))).owner is None
+    assert (await why(made.ledger, str(new))).reason == "accepted, and nothing reported since"
+    assert await take_in(made.parts(), [chunk(submission("s-3", lines=(("NO", 1, 1),)), first=5)]) is None
+    refused = await why(made.ledger, "web:s-3")
+    assert (refused.status, refused.reason) == ("rejected", "rejected: unknown_sku")
