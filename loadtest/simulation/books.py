@@ -3,11 +3,11 @@
 from collections import Counter, defaultdict
 from uuid import UUID
 
-from loadtest.simulation.network import run_at_once
+from loadtest.simulation.network import listed, run_at_once
 from loadtest.simulation.oracle import Oracle
 from loadtest.simulation.trace import Trace
 from loadtest.simulation.workload import PROMOTION, Sends
-from loadtest.simulation.world import World, listed
+from loadtest.simulation.world import World
 from streams.core.books import OrderRecord, PromotionState, State
 from streams.core.stock import promo_pool
 from streams.messages import Change, Outcome, Reason, ReportType
@@ -38,7 +38,9 @@ class Books:
                 return f"{topic.lag} records of {topic.name} are not committed"
         if world.review.lag:
             return f"{world.review.lag} submissions are under review"
-        unsettled = run_at_once(world.true_stock.unsettled())
+        if not world.stock_is_sound():
+            return f"the stock carries {run_at_once(world.stock.carried())}, not the ledger's newest epoch"
+        unsettled = run_at_once(world.stock.unsettled())
         if unsettled:
             return f"{unsettled} expired holds are not settled"
         if world.ledger.outbox:
@@ -52,7 +54,7 @@ class Books:
 
     def live_holds(self) -> int:
         """Holds that have not ended."""
-        return len(listed(self._world.true_stock.holds()))
+        return len(listed(self._world.stock.holds()))
 
     def check(self) -> None:
         """Everything, in the order in which it is best read."""
@@ -104,7 +106,7 @@ class Books:
         """Stock and ledger say the same to the unit, and the ledger has all that was received."""
         shelves = {
             (p.sku, p.pool): (p.free, p.held, p.sold)
-            for p in listed(self._world.true_stock.pools())
+            for p in listed(self._world.stock.pools())
             if p.free or p.held or p.sold
         }
         booked: dict[_Place, _Accounts] = {}
@@ -113,6 +115,13 @@ class Books:
             units[b.sku] += b.free + b.held + b.sold
             if b.free or b.held or b.sold:
                 booked[b.sku, b.pool] = (b.free, b.held, b.sold)
+        if any(min(accounts) < 0 for accounts in shelves.values()):
+            self._fail("below_zero", f"{shelves}")
+        for record in self._world.ledger.saved_promotions.values():
+            pool = promo_pool(record.promotion.promotion_id)
+            left = {place: units for place, units in booked.items() if place[1] == pool and units[0]}
+            if left and record.state is PromotionState.CLOSED:
+                self._fail("swept_clean", f"left for nobody to sell: {left}")
         for place in sorted(shelves.keys() | booked.keys()):
             if shelves.get(place) != booked.get(place):
                 self._fail("stock_is_ledger", f"{place}: stock {shelves.get(place)}, ledger {booked.get(place)}")
@@ -121,7 +130,7 @@ class Books:
 
     def _holds(self) -> None:
         """Each hold has its order, and each order that is held has its hold."""
-        found = {UUID(bytes=hold.order_id) for hold in listed(self._world.true_stock.holds())}
+        found = {UUID(bytes=hold.order_id) for hold in listed(self._world.stock.holds())}
         meant = {order.order_id for order in self._world.ledger.accepted.values() if order.state is State.HELD}
         if found != meant:
             self._fail("holds_are_orders", f"leaked {found - meant}, lost {meant - found}")
@@ -159,7 +168,9 @@ class Books:
         }.get(frozenset(kinds), {State.REFUND_DUE})
         if order.state not in allowed:
             self._fail("state_follows_reports", f"{order.state} after {sorted(kinds)}: {order}")
-        if order.state is not State.HELD and not _SAID[order.state] & set(self._oracle.changes[order.order_id]):
+        silent = order.order_id in self._oracle.unsaid and not self._world.plan.silent_expiry
+        said = _SAID.get(order.state, set()) & set(self._oracle.changes[order.order_id])
+        if order.state is not State.HELD and not said and not (silent and order.state is State.EXPIRED):
             self._fail("change_announced", f"nobody was told that {order.order_id} is {order.state}")
 
     def _limit(self, by_order: dict[UUID, dict[_Place, list[int]]]) -> None:

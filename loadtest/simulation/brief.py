@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from streams.core.books import Booking, OrderRecord, Persisted, Step, StoredDecision
+from streams.core.memory import Page
 from streams.core.stock import Expired, Reservation, Verdict
 from streams.messages import Decision, OrderChanged
 from streams.stores.log import Entry
@@ -26,7 +27,9 @@ class Brief:
             args: Any = sorted(brief(one) for one in self._args[0])
             result: Any = sorted(f"{brief(k)}={brief(v)}" for k, v in self._result.items())
         else:
-            args, result = [brief(one) for one in self._args], brief(self._result)
+            # An installation's id is drawn by the ledger, anew in each run.
+            given = self._args[:1] if self._method == "begin_rebuild" else self._args
+            args, result = [brief(one) for one in given], brief(self._result)
         named = [f"{name}={value}" for name, value in self._named.items()]
         return f"({', '.join([*args, *named])}) -> {result}"
 
@@ -61,6 +64,8 @@ def brief(value: Any) -> str:  # noqa: PLR0912 - one case a type
             return f"{brief(value.order_id)}:{value.change}"
         case Entry():
             return brief(value.value)
+        case Page():
+            return ", ".join(f"{len(getattr(value, n))} {n}" for n in value.__struct_fields__ if getattr(value, n))
         case Mapping():
             return "{" + ", ".join(f"{brief(k)}: {brief(v)}" for k, v in value.items()) + "}"
         case tuple() if hasattr(value, "_fields"):

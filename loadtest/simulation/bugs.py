@@ -8,60 +8,22 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
 from typing import Any
 from unittest.mock import patch
 
 from agents.transport.offsets import OffsetTracker, Ticket
-from loadtest.simulation.loop import SimulatedProcess
-from loadtest.simulation.world import World
+from loadtest.simulation.planting import Bug, MistakenStore, stores
+from loadtest.simulation.rebuild_bugs import REBUILD_BUGS
 from streams.core.books import Persisted, StoredDecision
 from streams.core.stock import End, Reservation, Verdict
 from streams.errors import Fenced, LogUnavailable, Unavailable
 from streams.guard import StockGuard
 from streams.intake import pipeline
 from streams.intake.batch import Batch
-from streams.parts import Parts
 from streams.retry import until_available
 from streams.stores.stock_fake import FakeStock
-
-
-@dataclass(frozen=True, slots=True)
-class Bug:
-    """One mistake. `scenario` is where to look for it."""
-
-    summary: str
-    plant: Callable[[], AbstractContextManager[Any]]
-    scenario: str = "default"
-
-
-class _Store:
-    """A store as one process sees it, with some methods of its own; the others are the store's."""
-
-    def __init__(self, store: Any, process: SimulatedProcess) -> None:
-        self._store, self._process = store, process
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-
-@contextlib.contextmanager
-def _parts(role: str = "", **stores: type[_Store]) -> Iterator[None]:
-    """Give processes of a role stores of these classes."""
-    original = World.parts
-
-    def parts(self: World, process: SimulatedProcess, *args: Any, **named: Any) -> Parts:
-        made = original(self, process, *args, **named)
-        if not process.name.startswith(role):
-            return made
-        changed: dict[str, Any] = {name: kind(getattr(made, name), process) for name, kind in stores.items()}
-        return replace(made, **changed)
-
-    with patch.object(World, "parts", parts):
-        yield
-
 
 # --- the order of stages ---------------------------------------------------------------------------------------------
 
@@ -77,7 +39,7 @@ def _acknowledge_before_persist() -> AbstractContextManager[Any]:
     return patch.object(pipeline, "persist", persist)
 
 
-class _HastyLedger(_Store):
+class _HastyLedger(MistakenStore):
     """Starts the write, and does not wait for it."""
 
     async def persist(self, batch: Sequence[Any], epoch: int) -> Persisted:
@@ -110,7 +72,7 @@ def _acknowledge_at_first_append() -> AbstractContextManager[Any]:
     return patch.object(pipeline, "announce", announce)
 
 
-class _CarelessLog(_Store):
+class _CarelessLog(MistakenStore):
     """Does not try again."""
 
     async def append(self, topic: str, partition: int, entries: Sequence[Any]) -> None:
@@ -178,7 +140,7 @@ def _release_twice() -> AbstractContextManager[Any]:
     return both()
 
 
-class _ForgetfulClient(_Store):
+class _ForgetfulClient(MistakenStore):
     """Gives each try an id of its own: a key that is made when sending, not when the order was placed."""
 
     _tries = 0
@@ -197,14 +159,14 @@ class _ForgetfulClient(_Store):
         return verdicts
 
 
-class _KeepingStock(_Store):
+class _KeepingStock(MistakenStore):
     """Never gives back the hold that it took for a repeat the ledger had decided before."""
 
     async def release(self, _epoch: int, order_ids: Sequence[bytes]) -> list[End]:
         return [End.RELEASED for _ in order_ids]
 
 
-class _RoundingLedger(_Store):
+class _RoundingLedger(MistakenStore):
     """A column of whole seconds: what was decided is not recognised, and its hold is given back as another's."""
 
     async def lookup(self, keys: Sequence[Any]) -> dict[Any, StoredDecision]:
@@ -212,7 +174,7 @@ class _RoundingLedger(_Store):
         return {key: d._replace(decided_at=d.decided_at.replace(microsecond=0)) for key, d in found.items()}
 
 
-class _SettlingStock(_Store):
+class _SettlingStock(MistakenStore):
     """Settles what has expired before it is written down."""
 
     async def expire_due(self, epoch: int, **named: Any) -> Any:
@@ -223,27 +185,28 @@ class _SettlingStock(_Store):
 
 BUGS = {
     "ack-before-persist": Bug("chunks are acknowledged before they are durable", _acknowledge_before_persist),
-    "announce-before-persist": Bug("the write is started and not waited for", lambda: _parts(ledger=_HastyLedger)),
+    "announce-before-persist": Bug("the write is started and not waited for", lambda: stores(ledger=_HastyLedger)),
     "ack-at-first-append": Bug(
         "a batch of several chunks is acknowledged when the first of its appends is safe", _acknowledge_at_first_append
     ),
-    "append-once": Bug("an append that failed is not tried again", lambda: _parts(log=_CarelessLog)),
+    "append-once": Bug("an append that failed is not tried again", lambda: stores(log=_CarelessLog)),
     "commit-position": Bug("what was read is committed, not what was acknowledged", _commit_position),
     "no-epoch-check": Bug("the stock answers whatever epoch it is asked under", _no_epoch_check),
     "epoch-read-once": Bug("a new epoch is not learnt of", _epoch_read_once),
     "release-twice": Bug("a hold that is released again gives its units back again", _release_twice),
     "key-per-try": Bug(
-        "a retry of reserve bears new ids, and takes twice", lambda: _parts("intake", stock=_ForgetfulClient)
+        "a retry of reserve bears new ids, and takes twice", lambda: stores("intake", stock=_ForgetfulClient)
     ),
     "no-give-back": Bug(
-        "the hold taken for a late repeat is kept", lambda: _parts("intake", stock=_KeepingStock), "forgetful"
+        "the hold taken for a late repeat is kept", lambda: stores("intake", stock=_KeepingStock), "forgetful"
     ),
     "rounded-time": Bug(
         "a decision is not recognised as the ledger's own, and its hold is given back",
-        lambda: _parts("intake", ledger=_RoundingLedger),
+        lambda: stores("intake", ledger=_RoundingLedger),
     ),
     "settle-first": Bug(
-        "an expiry is settled before the ledger has it", lambda: _parts("lifecycle", stock=_SettlingStock)
+        "an expiry is settled before the ledger has it", lambda: stores("lifecycle", stock=_SettlingStock)
     ),
+    **REBUILD_BUGS,
 }
 """By name, as `floodway simulate --bug` takes it."""

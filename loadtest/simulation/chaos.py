@@ -1,45 +1,53 @@
-"""What breaks, and when. After `Plan.chaos_s` nothing does any more, and all that was broken is made whole."""
+"""What breaks, and when. After `Plan.chaos_s` nothing does any more, and whatever is down comes back."""
 
 import asyncio
-import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 
-from loadtest.simulation.network import run_at_once
-from loadtest.simulation.plan import Disruption
+from loadtest.simulation.losses import Losses
+from loadtest.simulation.plan import AMID, Disruption
 from loadtest.simulation.trace import Trace
 from loadtest.simulation.worker import Worker
 from loadtest.simulation.world import World
-from streams.stores.stock_fake import FakeStock
 
-FOREIGN_EPOCH = 1_000_000
+_OF_A_WORKER = frozenset({"kill", "stop", "move", "usurp", "stall", "split"})
 
 
 class Chaos:
     """Disrupts until its time is up. Runs outside of every process."""
 
-    def __init__(self, world: World, workers: Sequence[Worker], rng: Random, trace: Trace) -> None:
-        self._world, self._workers, self._rng, self._trace = world, workers, rng, trace
-        self._old: FakeStock | None = None  # the stock as it was under the epoch before
+    def __init__(
+        self,
+        world: World,
+        workers: Sequence[Worker],
+        rng: Random,
+        trace: Trace,
+        rebuild: Callable[[], None],
+    ) -> None:
+        self._world, self._workers, self._rng, self._trace, self._rebuild = world, workers, rng, trace, rebuild
+        self._losses = Losses(world, rng, trace, self._kill_by_name)
         self._unaware: list[Worker] = []
-        self._over = False
+        world.on_rebuild = self._losses.rebuilding
+        world.on_act = self._losses.acted
 
     async def run(self) -> None:
         """Break things, and mend them at the end."""
         world, rng = self._world, self._rng
         kinds: list[Disruption] = list(world.plan.disruptions)
-        if world.plan.rollback:
-            world.loop.call_later(0.4 * world.plan.spread_s, self._roll_back_later, copy.deepcopy(world.true_stock))
         until_s = world.plan.chaos_s
         while kinds and (pause_s := rng.random() * 2 * world.plan.pause_s) < until_s - world.loop.time():
             await asyncio.sleep(pause_s)
+            self._losses.keep_a_copy()
             self._disrupt(rng.choice(kinds))
         await asyncio.sleep(max(0.0, until_s - world.loop.time()))
         self._heal()
 
-    def _disrupt(self, kind: Disruption) -> None:
+    def _disrupt(self, kind: Disruption) -> None:  # noqa: PLR0912 - one case a kind
         worker = self._rng.choice(self._workers)
-        self._trace.fault("chaos", kind, worker.name if kind in {"kill", "stop", "move", "usurp"} else "")
+        if kind in AMID:
+            self._losses.lie_in_wait(kind)  # told of when it happens
+            return
+        self._trace.fault("chaos", kind, worker.name if kind in _OF_A_WORKER else "")
         match kind:
             case "kill" | "stop":
                 self._end(worker, gracefully=kind == "stop")
@@ -50,15 +58,24 @@ class Chaos:
                 worker.topic.rebalance(self._rng)
             case "usurp":
                 self._usurp(worker)
+            case "stall":
+                self._world.network.stall(worker.process, self._rng.random() * 6)
             case "stock_down" | "ledger_down" | "log_down":
                 self._down(kind.removesuffix("_down"))
+            case "stock_restart":
+                self._world.stock.restart()
             case "stock_empty":
-                self._replace(FakeStock(dedupe_retention_s=self._world.plan.retention_s))
+                self._losses.empty()
+            case "stock_older":
+                self._losses.older()
             case "stock_of_old":
-                if self._old is not None:
-                    self._replace(self._copy_of_old())
-            case "new_epoch":
-                self._renew()
+                self._losses.of_an_epoch_before()
+            case "split":
+                self._losses.split(worker.process)
+            case "stock_foreign":
+                self._losses.foreign()
+            case "rebuild":
+                self._rebuild()
 
     def _end(self, worker: Worker, *, gracefully: bool) -> None:
         if not worker.process.alive:
@@ -67,6 +84,12 @@ class Chaos:
             worker.commit_now()
         worker.kill(noticed_after_s=0.0 if gracefully else self._rng.random() * 1.5)
         self._world.loop.call_later(self._rng.random() * 2, self._restart, worker)
+
+    def _kill_by_name(self, name: str) -> None:
+        """Kill the worker whose process this is."""
+        for worker in self._workers:
+            if worker.process.name == name:
+                self._end(worker, gracefully=False)
 
     def _restart(self, worker: Worker) -> None:
         if not worker.process.alive:
@@ -93,42 +116,10 @@ class Chaos:
         self._world.network.down.add(store)
         self._world.loop.call_later(self._rng.random() * 3, self._world.network.down.discard, store)
 
-    def _replace(self, impostor: FakeStock) -> None:
-        """Another Redis answers for a while, with another epoch or none; then the right one is back."""
-        world = self._world
-        if world.stock is world.true_stock and run_at_once(impostor.epoch()) != run_at_once(world.ledger.epoch()):
-            world.stock = impostor
-            world.loop.call_later(self._rng.random() * 3, self._put_back)
-
-    def _copy_of_old(self) -> FakeStock:
-        """The data of an epoch before. Its number is another installation's: a worker that has not made a call since
-        the new epoch was issued would take its own for current; see the scenario `gap-split-brain`.
-        """
-        assert self._old is not None
-        copied = copy.deepcopy(self._old)
-        if not self._world.plan.split_brain:
-            copied._epoch = FOREIGN_EPOCH
-        return copied
-
-    def _put_back(self) -> None:
-        self._world.stock = self._world.true_stock
-
-    def _renew(self) -> None:
-        """A new epoch is issued, and the stock is rebuilt under it: here, with all it had."""
-        world = self._world
-        if world.stock is world.true_stock:
-            self._old = copy.deepcopy(world.true_stock)
-            world.true_stock._epoch = run_at_once(world.ledger.issue_epoch("simulated"))
-
-    def _roll_back_later(self, snapshot: FakeStock) -> None:
-        """The same epoch, older data: what a restored copy or a lagging replica has. See the scenario."""
-        self._trace.fault("chaos", "stock_rollback")
-        self._world.true_stock = self._world.stock = snapshot
-
     def _heal(self) -> None:
         self._trace.note("chaos", "all is well from here on")
         self._world.network.heal()
-        self._put_back()
+        self._losses.end()
         for worker in self._workers:
             if not worker.process.alive:
                 worker.start()

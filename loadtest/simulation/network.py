@@ -5,7 +5,7 @@ call or answer is lost learns so after a while, by the store's own error, and ca
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextvars import copy_context
 from random import Random
 from typing import Any, TypeVar
@@ -32,6 +32,7 @@ class Network:
         """Stores that answer nobody now."""
         self._loop, self._random, self._plan, self._trace = loop, rng.random, plan, trace
         self._healed = False
+        self._still_until_s: dict[str, float] = {}
         self._nobody = copy_context()  # of no process: servers outlive their callers
 
     def heal(self) -> None:
@@ -39,19 +40,33 @@ class Network:
         self._healed = True
         self.down.clear()
 
+    def stall(self, process: SimulatedProcess, for_s: float) -> None:
+        """A process stands still: what it says next is said after that time, what it is told it hears then."""
+        self._still_until_s[process.name] = self._loop.time() + for_s
+
     async def call(
-        self, caller: SimulatedProcess, store: str, method: str, serve: Callable[[bool], T], error: type[Unavailable]
+        self,
+        caller: SimulatedProcess,
+        store: str,
+        method: str,
+        serve: Callable[[bool], T],
+        error: type[Unavailable],
+        *,
+        connected: bool = False,
     ) -> T:
         """What `serve` returns or raises, by way of the network; `error` when that is not known.
 
         `serve` is told whether nobody will hear its answer: then it may do a part only, where the protocol allows it.
+        On a connection that stands (`connected`) nothing is lost or late, unless the server is down.
         """
         loop, name = self._loop, f"{store}.{method}"
         if loop.closing:
             raise asyncio.CancelledError
         answer: asyncio.Future[T] = loop.create_future()
         there, back = self._delay(), self._delay()
-        fate = self._fate(store)
+        if caller.name in self._still_until_s:
+            there += max(0.0, self._still_until_s[caller.name] - loop.time())
+        fate = self._fate(store, connected=connected)
         if fate is not None:
             self._trace.fault(caller.name, fate, name)
         if fate in {"outage", "lost call"}:
@@ -88,11 +103,13 @@ class Network:
         elif fate is None:
             loop.call_later(back, _answer, answer, result, context=self._nobody)
 
-    def _fate(self, store: str) -> str | None:
+    def _fate(self, store: str, *, connected: bool) -> str | None:
         if self._healed:
             return None
         if store in self.down:
             return "outage"
+        if connected:
+            return None
         plan, dice = self._plan, self._random()
         if dice < plan.lost_call:
             return "lost call"
@@ -115,6 +132,15 @@ def run_at_once(call: Coroutine[Any, Any, T]) -> T:
         result: T = stop.value
         return result
     raise RuntimeError("a fake store has waited for something; then its calls are no longer indivisible")
+
+
+def listed(found: AsyncIterator[T]) -> list[T]:
+    """All that a fake store streams, at once."""
+
+    async def collect() -> list[T]:
+        return [one async for one in found]
+
+    return run_at_once(collect())
 
 
 def _answer(answer: "asyncio.Future[T]", result: T) -> None:

@@ -11,20 +11,23 @@ from uuid import UUID
 import msgspec
 
 from loadtest.simulation.kafka import Topic
+from loadtest.simulation.network import listed
 from loadtest.simulation.trace import Trace
-from loadtest.simulation.workload import Sent, Shops
-from loadtest.simulation.world import World, listed
-from streams.core.books import StoredDecision
+from loadtest.simulation.workload import PROMOTION, Sent, Shops
+from loadtest.simulation.world import World
+from streams.core.books import Action, State, Step, StepResult, StoredDecision
+from streams.core.stock import End
 from streams.dead_letters import read_letter
-from streams.messages import Change, Decision, OrderChanged, Reason
 from streams.reviews import read_review
+from streams.messages import Change, Decision, OrderChanged, Reason, ReportType
 from streams.stores.log import Entry
 from streams.topics import CHANGED, DECIDED, REPORTED_DLQ, REVIEW, SUBMITTED, SUBMITTED_DLQ
 
 _decision = msgspec.json.Decoder(Decision).decode
 _change = msgspec.json.Decoder(OrderChanged).decode
 
-_READ_ONLY = frozenset({"epoch", "promotion", "unsettled"})
+_READ_ONLY = frozenset({"carried", "epoch", "promotion", "unsettled"})
+_NO_SALE = frozenset({End.RELEASED, End.RELEASED_TO_MAIN, End.LATE_REFUSED})
 
 
 class _Letter(NamedTuple):
@@ -50,6 +53,14 @@ class Oracle:
         self.reviewed: set[tuple[int, int]] = set()
         """Submissions that were put aside, by partition and offset."""
         self.changes: dict[UUID, list[Change]] = defaultdict(list)
+        self.owed: dict[tuple[str, str], int] = {}
+        """Places of which a rebuilt stock has less than nothing free, and how much: a hold was given back and its
+        units sold again, the lost stock alone knew of the giving back, and it is done again. It must not get worse.
+        """
+        self.unsaid: set[UUID] = set()
+        """Orders whose expiry was booked, and not announced yet, when the stock was rebuilt."""
+        self._refused: set[bytes] = set()
+        """Orders that were cancelled, or to which the stock has said that it will not sell any more."""
         self._world, self._shops, self._sends, self._trace = world, shops, shops.sends, trace
 
     # --- calls to stores ---------------------------------------------------------------------------------------------
@@ -60,24 +71,87 @@ class Oracle:
             self._stock_moved(method, args, result)
         elif method == "append":
             self._appended(*args)
+        elif method == "persist":
+            self._limit()
+        elif method == "take_steps":
+            self._steps_taken(args[0], result[1])
 
     def _stock_moved(self, method: str, args: tuple[Any, ...], result: Any) -> None:
-        world = self._world
-        if world.stock is not world.true_stock:
+        if not self._world.stock_is_sound():
             return
-        if method == "receive" and result:
+        if method == "install_epoch":
+            self._rebuilt()
+        elif method == "receive" and result:
             for sku, units in args[2]:
                 self.received[sku] += units
+        elif method == "retake" and result is End.LATE_REFUSED:
+            self._refused.add(args[1])
+        elif method in {"confirm", "release"}:
+            self._refused.update(one for one, end in zip(args[1], result, strict=True) if end in _NO_SALE)
         self.check_shelves()
+
+    def _rebuilt(self) -> None:
+        """It has what was booked by some moment: goods are booked before they are shelved."""
+        found = self._on_shelves()
+        booked: Counter[str] = Counter()
+        moments = {}
+        for movement in self._world.ledger.movements.values():
+            if movement.action is Action.RECEIVE:
+                booked[movement.sku] += movement.free
+                moments[movement.ref] = +booked
+        if found not in moments.values():
+            self._trace.fail("rebuilt_as_booked", f"on the shelves {dict(found)}, booked {moments}")
+        self.received = found
+        self._owing()
+        self.unsaid |= {
+            order.order_id
+            for order in self._world.ledger.accepted.values()
+            if order.state is State.EXPIRED and Change.EXPIRED not in self.changes[order.order_id]
+        }
+
+    def _owing(self) -> None:
+        """What it has less than nothing of was given back by cancellations that nobody had booked."""
+        self.owed = {(pool.sku, pool.pool): pool.free for pool in listed(self._world.stock.pools()) if pool.free < 0}
+        owed: Counter[str] = Counter()
+        for (sku, _), free in self.owed.items():
+            owed[sku] -= free
+        for order in self._world.ledger.accepted.values() if owed else ():
+            if order.state is State.HELD and order.order_id.bytes in self._refused:
+                owed.subtract(dict(order.quantities))
+        if +owed:
+            self._trace.fail("below_zero", f"rebuilt with {self.owed}, of which nobody cancelled {dict(+owed)}")
+
+    def _limit(self) -> None:
+        """At no time has a buyer more of a promotion than its limit."""
+        record = self._world.ledger.saved_promotions.get(PROMOTION)
+        if record is None or not record.promotion.buyer_limit or not self._world.stock_is_sound():
+            return
+        live = {hold.order_id for hold in listed(self._world.stock.holds())}
+        bought: Counter[str] = Counter()
+        for order in self._world.ledger.accepted.values():
+            paid = (str(order.order_id), Action.CONFIRM, order.quantities[0][0], order.pool)
+            if order.promotion_id and (order.order_id.bytes in live or paid in self._world.ledger.movements):
+                bought[order.buyer_id] += sum(units for _, units in order.quantities)
+        if any(units > record.promotion.buyer_limit for units in bought.values()):
+            self._trace.fail("buyer_limit", f"{dict(bought)}, at most {record.promotion.buyer_limit}")
+
+    def _on_shelves(self) -> Counter[str]:
+        units: Counter[str] = Counter()
+        for pool in listed(self._world.stock.pools()):
+            units[pool.sku] += pool.free + pool.held + pool.sold
+        return +units
 
     def check_shelves(self) -> None:
         """Every unit received is in one account of one pool, and what is held is held by somebody."""
-        stock = self._world.true_stock
+        stock = self._world.stock
         units: Counter[str] = Counter()
         held: dict[tuple[str, str], int] = {}
         for pool in listed(stock.pools()):
-            if pool.free < 0 or pool.held < 0 or pool.sold < 0:
+            place = (pool.sku, pool.pool)
+            if pool.held < 0 or pool.sold < 0 or pool.free < min(0, self.owed.get(place, 0)):
                 self._trace.fail("below_zero", f"{pool}")
+            elif place in self.owed:
+                self.owed[place] = pool.free
             units[pool.sku] += pool.free + pool.held + pool.sold
             if pool.held:
                 held[pool.sku, pool.pool] = pool.held
@@ -89,6 +163,15 @@ class Oracle:
                 holds[sku, hold.pool] += qty
         if holds != held:
             self._trace.fail("holds_add_up", f"held on the shelves {held}, by holds {dict(holds)}")
+
+    def _steps_taken(self, steps: Sequence[Step], results: Sequence[StepResult]) -> None:
+        """Money goes back only when the stock has said that it will not sell."""
+        for step, result in zip(steps, results, strict=True):
+            refund = result is StepResult.TAKEN and step.state is State.REFUND_DUE
+            if result is StepResult.TAKEN and step.state is State.CANCELLED:
+                self._refused.add(step.order_id.bytes)
+            if refund and step.kind == ReportType.PAYMENT_SUCCEEDED and step.order_id.bytes not in self._refused:
+                self._trace.fail("refunded_unasked", f"the stock never refused what this gives up: {step}")
 
     # --- announcements -----------------------------------------------------------------------------------------------
 

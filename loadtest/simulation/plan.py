@@ -9,18 +9,31 @@ from random import Random
 from typing import Literal
 
 Disruption = Literal[
-    "kill", "stop", "move", "usurp", "stock_down", "ledger_down", "log_down", "stock_empty", "stock_of_old", "new_epoch"
-]
+    "kill", "stop", "move", "usurp", "stall",
+    "stock_down", "ledger_down", "log_down",
+    "stock_restart", "stock_empty", "stock_older", "stock_of_old", "stock_foreign", "split", "rebuild",
+    "restart_amid", "empty_amid", "kill_rebuilder", "two_rebuilders", "unbooked",
+]  # fmt: skip
 """What chaos does between calls; see `chaos.Chaos`."""
 
-DISRUPTIONS: tuple[Disruption, ...] = (
-    "kill", "stop", "move", "usurp", "stock_down", "ledger_down", "log_down", "stock_empty", "stock_of_old", "new_epoch"
+_OF_PROCESSES: tuple[Disruption, ...] = ("kill", "stop", "move", "usurp", "stall")
+_OF_STORES: tuple[Disruption, ...] = ("stock_down", "ledger_down", "log_down")
+_OF_MEMORY: tuple[Disruption, ...] = (
+    "stock_restart", "stock_empty", "stock_older", "stock_of_old", "stock_foreign", "split", "rebuild"
 )  # fmt: skip
+
+AMID_REBUILDS: tuple[Disruption, ...] = ("restart_amid", "empty_amid", "kill_rebuilder", "two_rebuilders")
+"""What waits for the next rebuild."""
+
+AMID: tuple[Disruption, ...] = (*AMID_REBUILDS, "unbooked")
+"""What waits for its moment. `unbooked`: the stock has acted for a worker, who stands still before it writes that."""
+
+DISRUPTIONS: tuple[Disruption, ...] = (*_OF_PROCESSES, *_OF_STORES, *_OF_MEMORY, *AMID)
 
 FORGETFUL_SPREAD_S = 48.0
 """So long that what came in the first wave of a forgetful run is forgotten by the second, see `workload`."""
 
-_SHORT = frozenset({"kill", "stop", "move", "usurp"})
+_SHORT = frozenset(_OF_PROCESSES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,20 +42,25 @@ class Scenario:
 
     summary: str
     disruptions: tuple[Disruption, ...] = DISRUPTIONS
+    hold_ttls_s: tuple[float, ...] = (4.0, 8.0, 15.0)
+    spreads_s: tuple[float, ...] = (1.0, 6.0, 15.0)
+    latencies_s: tuple[float, ...] = (0.005, 0.05, 0.3)
+    pauses_s: tuple[float, ...] = (0.3, 1.0, 3.0)
+    """Mean times between two disruptions."""
     faults: bool = True
     """Whether calls get lost, answers get lost, calls come late."""
     forgetful: float = 0.25
     """How often the stock forgets decisions within the run (late duplicates)."""
-    stock_rollback: bool = False
-    """Whether the stock also comes back with older data under the SAME epoch."""
-    split_brain: bool = False
-    """Whether a stock of an epoch before also answers those who have not heard of the newer epoch yet."""
+    scarce: bool = False
+    """Whether there are fewer goods, more who want those of the promotion, more repeats and conflicts."""
     amnesia: bool = False
     """Whether the stock forgets sooner than outages end, and reports come on orders that it has forgotten."""
     late_sweep: bool = False
     """Whether promotions close while a hold is given back that was taken for a repeat the stock had forgotten."""
     patience_s: float = 0.0
     """After which submissions that wait for a store are put aside; 0 is never."""
+    silent_expiry: bool = False
+    """Whether an expiry must also be announced when the stock is rebuilt before that is done."""
 
 
 SCENARIOS = {
@@ -50,12 +68,33 @@ SCENARIOS = {
     "calm": Scenario(summary="no faults at all: only the order of things is random", disruptions=(), faults=False),
     "kills": Scenario(
         summary="processes die, stop and lose partitions; stores answer",
-        disruptions=("kill", "stop", "move", "usurp"),
+        disruptions=_OF_PROCESSES,
         faults=False,
     ),
     "outages": Scenario(
         summary="stores fail in every way; processes live",
-        disruptions=("stock_down", "ledger_down", "log_down", "stock_empty", "stock_of_old", "new_epoch"),
+        disruptions=(*_OF_STORES, *_OF_MEMORY),
+    ),
+    "rebuilds": Scenario(
+        summary="the stock loses its memory again and again, in the middle of rebuilds too; holds are short, goods "
+        "few, many orders name the promotion",
+        disruptions=("kill", "stall", *_OF_MEMORY, *AMID),
+        hold_ttls_s=(4.0,),
+        spreads_s=(3.0, 6.0, 15.0),
+        latencies_s=(0.005, 0.05),
+        faults=False,
+        forgetful=0.0,
+        scarce=True,
+    ),
+    "backlog": Scenario(
+        summary="everything is sent at once, much of it twice; workers stand still and the stock is lost meanwhile",
+        disruptions=("stock_restart", "unbooked", "stall"),
+        spreads_s=(0.5,),
+        latencies_s=(0.05, 0.3),
+        pauses_s=(0.1, 0.3),
+        faults=False,
+        forgetful=0.0,
+        scarce=True,
     ),
     "impatient": Scenario(
         summary="every fault, and submissions that wait for a store are soon put aside, to be decided later",
@@ -65,16 +104,11 @@ SCENARIOS = {
     "forgetful": Scenario(
         summary="the stock forgets decisions within the run, so that repeats outlive its memory", forgetful=1.0
     ),
-    "gap-rollback": Scenario(
-        summary="the stock comes back with older data under the same epoch; NOT caught yet, expect violations",
-        disruptions=("kill",),
-        stock_rollback=True,
-    ),
-    "gap-split-brain": Scenario(
-        summary="an older stock, of an epoch before, answers workers that have not heard of the newer epoch; NOT "
-        "caught yet, expect violations",
-        disruptions=("stock_of_old", "new_epoch", "stock_down"),
-        split_brain=True,
+    "gap-silent-expiry": Scenario(
+        summary="an expiry is booked, the stock is rebuilt, and nobody is left who knows that it has not been "
+        "announced; NOT caught yet, expect violations",
+        forgetful=0.0,
+        silent_expiry=True,
     ),
     "gap-amnesia": Scenario(
         summary="the stock forgets an order while payments, cancellations or the keeper are still busy with it, and "
@@ -119,8 +153,10 @@ class Plan:
     retention_s: float
     chunk_max: int
     batch_max: int
-    rollback: bool
-    split_brain: bool
+    silent_expiry: bool
+    scarce: bool
+    operator_dies: bool
+    """Whether whoever gives commands may die in the middle of one, and give it again a while later."""
     reports: bool
     """Whether anybody pays or cancels."""
     promotion_ends: bool
@@ -138,12 +174,12 @@ def draw(scenario: Scenario, rng: Random) -> Plan:
 
     disruptions = tuple(d for d in scenario.disruptions if rng.random() < 0.5)
     forgetful = rng.random() < scenario.forgetful
-    hold_ttl_s = rng.choice((4.0, 8.0, 15.0))
+    hold_ttl_s = rng.choice(scenario.hold_ttls_s)
     retention_s = 10_000.0
     chunk_max = rng.randint(1, 6)
-    spread_s = rng.choice((1.0, 6.0, 15.0))
-    pause_s = rng.choice((0.3, 1.0, 3.0))
-    latency_s = rng.choice((0.005, 0.05, 0.3))
+    spread_s = rng.choice(scenario.spreads_s)
+    pause_s = rng.choice(scenario.pauses_s)
+    latency_s = rng.choice(scenario.latencies_s)
     if forgetful:
         spread_s = FORGETFUL_SPREAD_S
         hold_ttl_s, retention_s = (4.0, 5.0) if scenario.amnesia else (10.0, 14.0)
@@ -155,7 +191,7 @@ def draw(scenario: Scenario, rng: Random) -> Plan:
         lifecycle_workers=rng.randint(1, 2),
         partitions=rng.randint(1, 3),
         submissions=rng.randint(4, 30),
-        keys=rng.randint(2, 20),
+        keys=rng.randint(2, 20 if not scenario.scarce or rng.random() < 0.5 else 5),
         spread_s=spread_s,
         chaos_s=spread_s + (1.0 if forgetful else rng.choice((2.0, 10.0))),
         disruptions=disruptions,
@@ -169,8 +205,9 @@ def draw(scenario: Scenario, rng: Random) -> Plan:
         retention_s=retention_s,
         chunk_max=chunk_max,
         batch_max=chunk_max + rng.randint(0, 8),
-        rollback=scenario.stock_rollback,
-        split_brain=scenario.split_brain,
+        silent_expiry=scenario.silent_expiry,
+        scarce=scenario.scarce,
+        operator_dies="kill" in scenario.disruptions and rng.random() < 0.5,
         reports=scenario.amnesia or not forgetful,
         patience_s=scenario.patience_s,
         waves=((0.0, 8.0), (36.0, spread_s)) if forgetful else ((0.0, spread_s),),

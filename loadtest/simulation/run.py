@@ -7,7 +7,11 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
 
 from loadtest.simulation.books import Books
 from loadtest.simulation.chaos import Chaos
@@ -15,13 +19,16 @@ from loadtest.simulation.loop import Deadlock, Livelock, SimulatedLoop, Simulate
 from loadtest.simulation.network import LATEST_S, Network
 from loadtest.simulation.oracle import Oracle
 from loadtest.simulation.plan import SCENARIOS, Plan, Scenario, draw
+from loadtest.simulation.retries import Attempts
 from loadtest.simulation.trace import Trace, Violation
-from loadtest.simulation.worker import Worker
+from loadtest.simulation.worker import Worker, ended
 from loadtest.simulation.workload import PROMOTION, Shops, promotion
-from loadtest.simulation.world import SHELF, World
+from loadtest.simulation.world import SCARCE_SHELF, SHELF, World
+from streams import retry
 from streams.errors import Fenced, Refused, Unavailable, UnknownThing
 from streams.parts import Parts
 from streams.promotions import close_promotion, open_promotion
+from streams.rebuild import rebuild_stock
 from streams.receiving import receive
 
 QUIET_WITHIN_S = 300.0
@@ -67,6 +74,9 @@ def simulate(seed: int, scenario: str = "default", *, trace: bool = False) -> Re
     )
 
 
+_PAUSES: Any = SimpleNamespace(retry_context=Attempts)
+
+
 @contextlib.contextmanager
 def _seeded(seed: int) -> Iterator[None]:
     """The retries' jitter comes from the global generator, and their warnings would be thousands."""
@@ -74,7 +84,8 @@ def _seeded(seed: int) -> Iterator[None]:
     random.seed(seed)
     logging.disable(logging.CRITICAL)
     try:
-        yield
+        with patch.object(retry, "stamina", _PAUSES):
+            yield
     finally:
         random.setstate(state)
         logging.disable(disabled)
@@ -104,8 +115,9 @@ class _Run:
             )
             for n in range(count)
         ]
-        self.chaos = Chaos(self.world, self.workers, dice(10), self.trace)
+        self.chaos = Chaos(self.world, self.workers, dice(10), self.trace, self._rebuild)
         self._operator_dice = dice(11)
+        self._asked: asyncio.Task[None] | None = None
 
     def _parts(self, process: SimulatedProcess) -> Parts:
         skew_ms = self._dice.randint(-self.plan.skew_ms, self.plan.skew_ms)
@@ -127,8 +139,7 @@ class _Run:
         self.shops.open()
         for worker in self.workers:
             worker.start()
-        operator = SimulatedProcess("operator")
-        commands = self.loop.create_task(self._operate(self._parts(operator)), context=operator.context())
+        commands = self.loop.create_task(self._operate())
         await self.chaos.run()
         await self._until_quiet(commands)
         await asyncio.sleep(LATEST_S)  # for what was sent and given up, and is still on its way
@@ -147,33 +158,67 @@ class _Run:
         world = self.world
         await world.stock.install_epoch(await world.ledger.issue_epoch("first"))
         parts = Parts(world.stock, world.ledger, world.log, world.clock, world.settings)
-        await receive(parts, "opening", SHELF.items())
-        self.oracle.received.update(SHELF)
+        shelf = SCARCE_SHELF if self.plan.scarce else SHELF
+        await receive(parts, "opening", shelf.items())
+        self.oracle.received.update(shelf)
 
-    async def _operate(self, parts: Parts) -> None:
+    async def _operate(self) -> None:
         """The promotion and more goods, each command given again until it has gone through."""
         dice = self._operator_dice
         if dice.random() < 0.7:
             wanted = promotion(self.plan, dice)
-            await self._insist(lambda: open_promotion(parts, wanted))
+            await self._insist(lambda parts: open_promotion(parts, wanted))
             if dice.random() < 0.4 and self.plan.promotion_ends:
                 await asyncio.sleep(dice.random() * self.plan.spread_s)
-                await self._insist(lambda: close_promotion(parts, PROMOTION))
+                await self._insist(lambda parts: close_promotion(parts, PROMOTION))
         if dice.random() < 0.4:
             await asyncio.sleep(dice.random() * self.plan.spread_s)
-            await self._insist(lambda: receive(parts, "second", [("HOT", 3)]))
+            await self._insist(lambda parts: receive(parts, "second", [("HOT", 3)]))
+            await asyncio.sleep(dice.random() * self.plan.spread_s)
+            await self._insist(lambda parts: receive(parts, "second", [("HOT", 3)]))  # once more, to be sure
 
-    async def _insist(self, command: Callable[[], Awaitable[object]]) -> None:
+    def _rebuild(self) -> None:
+        """A person asks for a rebuild: `floodway stock rebuild`; who has asked waits for it."""
+        if self._asked is not None and not self._asked.done():
+            return
+        process = SimulatedProcess(f"person-{self.loop.steps}")
+        parts = self._parts(process)
+
+        async def command() -> None:
+            with contextlib.suppress(Unavailable, Fenced):
+                await rebuild_stock(
+                    parts.ledger, parts.stock, parts.clock, retention_s=self.plan.retention_s, reason="asked for"
+                )
+
+        self._asked = task = self.loop.create_task(command(), context=process.context())
+        task.add_done_callback(partial(ended, process=process, oracle=self.oracle))
+
+    async def _insist(self, command: Callable[[Parts], Awaitable[object]]) -> None:
+        """Give a command until it has gone through. Whoever gives it may die on the way; it is given again later."""
+        dice = self._operator_dice
         while True:
-            try:
-                await command()
-            except (Unavailable, Fenced):
+            process = SimulatedProcess("operator")
+            given = self.loop.create_task(self._give(command, self._parts(process)), context=process.context())
+            dies = self.plan.operator_dies and dice.random() < 0.5
+            await asyncio.wait({given}, timeout=self.plan.latency_s * 8 * dice.random() if dies else None)
+            if given.done():
+                if given.result():
+                    return
                 await asyncio.sleep(0.5)
-            except (Refused, UnknownThing) as refusal:
-                self.trace.note("operator", "refused", refusal)
-                return
             else:
-                return
+                process.kill()
+                self.trace.fault("operator", "operator dies")
+                await asyncio.sleep(dice.random() * 6)
+
+    async def _give(self, command: Callable[[Parts], Awaitable[object]], parts: Parts) -> bool:
+        """Whether there is nothing left to insist on."""
+        try:
+            await command(parts)
+        except (Unavailable, Fenced):
+            return False
+        except (Refused, UnknownThing) as refusal:
+            self.trace.note("operator", "refused", refusal)
+        return True
 
     async def _until_quiet(self, commands: "asyncio.Task[None]") -> None:
         """Liveness: what was begun is finished, within a time."""

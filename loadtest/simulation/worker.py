@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from random import Random
 
 from agents.worker import advance
@@ -46,7 +47,7 @@ class Worker:
         parts = self._parts(self.process)
         context = self.process.context()
         task = self._world.loop.create_task(body(parts, self.consumer, self.process), context=context)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(partial(ended, process=self.process, oracle=self._oracle))
         self.topic.members.append(self.consumer)
         self.topic.rebalance(self._rng)
 
@@ -65,14 +66,6 @@ class Worker:
         """Commit what is acknowledged, as a worker does that is told to stop or to hand a partition over."""
         consumer = self.consumer
         kafka.commit(self.topic, consumer.generation, consumer.to_commit(), self._oracle.committing)
-
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        """No worker ends by itself: outages are waited for, and everything else is a defect."""
-        if not task.cancelled() and task.exception() is not None:
-            error: BaseException | None = task.exception()
-            while isinstance(error, BaseExceptionGroup):
-                error = error.exceptions[0]
-            self._oracle.died(self.process.name, error)
 
     async def _intake(self, parts: Parts, consumer: Consumer, process: SimulatedProcess) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -123,3 +116,12 @@ class Worker:
                 )
             except CommitLost:
                 continue
+
+
+def ended(task: "asyncio.Task[None]", process: SimulatedProcess, oracle: Oracle) -> None:
+    """No process ends by an error: outages are waited for, or told, and everything else is a defect."""
+    if not task.cancelled() and task.exception() is not None:
+        error: BaseException | None = task.exception()
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        oracle.died(process.name, error)

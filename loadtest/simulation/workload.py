@@ -78,7 +78,7 @@ class Shops:
     def open(self) -> None:
         """Set up all submissions of the run."""
         rng, plan = self._rng, self._plan
-        bodies = [[_body(rng, number, 100 + body) for body in range(2)] for number in range(plan.keys)]
+        bodies = [[_body(rng, plan, number, 100 + body) for body in range(2)] for number in range(plan.keys)]
         for number in range(plan.submissions):
             at_s = rng.uniform(*rng.choice(plan.waves))
             if rng.random() < 0.08:
@@ -86,7 +86,7 @@ class Shops:
                 self._later(at_s, self._produce_broken, value, wrong, rng.randrange(plan.partitions))
                 continue
             which = rng.randrange(plan.keys)
-            body = 1 if rng.random() < 0.15 else 0
+            body = 1 if rng.random() < (0.4 if plan.scarce else 0.15) else 0
             # A client may stamp each try anew or repeat its bytes; both are the same order.
             stamp_ms = NOW_MS + (1_000 + number if rng.random() < 0.7 else which * 2 + body)
             self._later(at_s, self._produce, bodies[which][body], which, body, to_datetime(stamp_ms))
@@ -159,10 +159,10 @@ class Shops:
         return Sent(partition, record.offset, value)
 
 
-def _body(rng: Random, number: int, unit_price: int) -> Submission:
+def _body(rng: Random, plan: Plan, number: int, unit_price: int) -> Submission:
     """What a buyer wants. A SKU may stand on two lines."""
-    in_promotion = rng.random() < 0.3
-    skus = ("HOT", "TEA") if in_promotion else ("HOT", "TEA", "CUP", "CUP")
+    in_promotion = rng.random() < (0.6 if plan.scarce else 0.3)
+    skus = (("HOT", "TEA", "TEA") if plan.scarce else ("HOT", "TEA")) if in_promotion else ("HOT", "TEA", "CUP", "CUP")
     lines = [Line(rng.choice(skus), rng.randint(1, 3), unit_price) for _ in range(rng.randint(1, 3))]
     if rng.random() < 0.03:
         lines.append(Line("NONE", 1, 1))  # a SKU nobody has heard of
