@@ -166,6 +166,13 @@ class _KeepingStock(MistakenStore):
         return [End.RELEASED for _ in order_ids]
 
 
+def _no_recall() -> AbstractContextManager[Any]:
+    async def recall(*_: Any, **__: Any) -> None:
+        pass
+
+    return patch.object(pipeline, "recall", recall)
+
+
 class _RoundingLedger(MistakenStore):
     """A column of whole seconds: what was decided is not recognised, and its hold is given back as another's."""
 
@@ -199,6 +206,9 @@ BUGS = {
     ),
     "no-give-back": Bug(
         "the hold taken for a late repeat is kept", lambda: stores("intake", stock=_KeepingStock), "forgetful"
+    ),
+    "no-recall": Bug(
+        "what Redis has forgotten is decided again under the order id of before", _no_recall, "gap-amnesia"
     ),
     "rounded-time": Bug(
         "a decision is not recognised as the ledger's own, and its hold is given back",

@@ -25,10 +25,10 @@ class Chaos:
         rebuild: Callable[[], None],
     ) -> None:
         self._world, self._workers, self._rng, self._trace, self._rebuild = world, workers, rng, trace, rebuild
-        self._losses = Losses(world, rng, trace, self._kill_by_name)
+        self.losses = Losses(world, rng, trace, self._kill_by_name)
         self._unaware: list[Worker] = []
-        world.on_rebuild = self._losses.rebuilding
-        world.on_act = self._losses.acted
+        world.on_rebuild = self.losses.rebuilding
+        world.on_act = self.losses.acted
 
     async def run(self) -> None:
         """Break things, and mend them at the end."""
@@ -37,7 +37,7 @@ class Chaos:
         until_s = world.plan.chaos_s
         while kinds and (pause_s := rng.random() * 2 * world.plan.pause_s) < until_s - world.loop.time():
             await asyncio.sleep(pause_s)
-            self._losses.keep_a_copy()
+            self.losses.keep_a_copy()
             self._disrupt(rng.choice(kinds))
         await asyncio.sleep(max(0.0, until_s - world.loop.time()))
         self._heal()
@@ -45,7 +45,7 @@ class Chaos:
     def _disrupt(self, kind: Disruption) -> None:  # noqa: PLR0912 - one case a kind
         worker = self._rng.choice(self._workers)
         if kind in AMID:
-            self._losses.lie_in_wait(kind)  # told of when it happens
+            self.losses.lie_in_wait(kind)  # told of when it happens
             return
         self._trace.fault("chaos", kind, worker.name if kind in _OF_A_WORKER else "")
         match kind:
@@ -65,15 +65,15 @@ class Chaos:
             case "stock_restart":
                 self._world.stock.restart()
             case "stock_empty":
-                self._losses.empty()
+                self.losses.empty()
             case "stock_older":
-                self._losses.older()
+                self.losses.older()
             case "stock_of_old":
-                self._losses.of_an_epoch_before()
+                self.losses.of_an_epoch_before()
             case "split":
-                self._losses.split(worker.process)
+                self.losses.split(worker.process)
             case "stock_foreign":
-                self._losses.foreign()
+                self.losses.foreign()
             case "rebuild":
                 self._rebuild()
 
@@ -119,7 +119,7 @@ class Chaos:
     def _heal(self) -> None:
         self._trace.note("chaos", "all is well from here on")
         self._world.network.heal()
-        self._losses.end()
+        self.losses.end()
         for worker in self._workers:
             if not worker.process.alive:
                 worker.start()

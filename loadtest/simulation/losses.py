@@ -1,5 +1,6 @@
 """What becomes of the stock: restarted, empty, older, another's; and what befalls those who rebuild it."""
 
+import asyncio
 import copy
 from collections.abc import Callable
 from random import Random
@@ -18,7 +19,8 @@ FOREIGN_INSTALLATION = UUID(int=1)
 
 COPIES_KEPT = 4
 
-ACTS_PASSED_OVER = 4
+ACTS = (("reserve",), ("confirm", "release", "retake"), ("expire_due",), ("open_promotion", "close_promotion"))
+"""What the stock does first and the ledger is told of then."""
 
 STEPS_OF_A_REBUILD = 18
 """About as many has one of a few dozen orders."""
@@ -34,7 +36,9 @@ class Losses:
         """As they were when somebody began to rebuild them: a primary that was cut off, and lives on."""
         self._in_wait: tuple[Disruption, int | None] | None = None
         self._last_page = False
-        self._wait_for_act = 0
+        self._wait_for: tuple[str, ...] = ()
+        self.unbooked = asyncio.Event()
+        """Set when the stock has acted for somebody who stands still before that is booked."""
         self._borrowed: FakeStock | None = None
         """The stock whose place another has taken for a while."""
         self._over = False
@@ -109,7 +113,7 @@ class Losses:
         brought about.
         """
         if kind == "unbooked":
-            self._wait_for_act = self._rng.randrange(1, ACTS_PASSED_OVER)
+            self._wait_for = self._rng.choice(ACTS)
             return
         # Often at the end of all, between the last page and the epoch.
         steps = self._rng.randrange(1, STEPS_OF_A_REBUILD) if self._rng.random() < 0.7 else None
@@ -117,17 +121,16 @@ class Losses:
         if not self._world.rebuild_lock.held:
             self._world.stock.restart()
 
-    def acted(self, process: SimulatedProcess) -> None:
+    def acted(self, process: SimulatedProcess, method: str) -> None:
         """See `World.on_act`: it may stand still now, and the stock be lost before it goes on."""
-        if not self._wait_for_act or self._over:
+        if method not in self._wait_for or self._over:
             return
-        self._wait_for_act -= 1
-        if self._wait_for_act:
-            return
+        self._wait_for = ()
         still_s = self._rng.random() * 6
         self._trace.fault("chaos", "unbooked", process.name)
+        self.unbooked.set()
         self._world.network.stall(process, still_s)
-        if self._rng.random() < 0.5:
+        if self._rng.random() < 0.7:
             self._world.loop.call_later(self._rng.random() * still_s, self._restart)
 
     def _restart(self) -> None:

@@ -18,8 +18,9 @@ from loadtest.simulation.world import World
 from streams.core.books import Action, State, Step, StepResult, StoredDecision
 from streams.core.stock import End
 from streams.dead_letters import read_letter
-from streams.reviews import read_review
+from streams.instants import to_ms
 from streams.messages import Change, Decision, OrderChanged, Reason, ReportType
+from streams.reviews import read_review
 from streams.stores.log import Entry
 from streams.topics import CHANGED, DECIDED, REPORTED_DLQ, REVIEW, SUBMITTED, SUBMITTED_DLQ
 
@@ -67,6 +68,8 @@ class Oracle:
 
     def served(self, store: str, method: str, args: tuple[Any, ...], result: Any) -> None:
         """See `Watcher`."""
+        if store.startswith("stock"):
+            self._stock_refused(method, args, result)
         if store == "stock" and method not in _READ_ONLY:
             self._stock_moved(method, args, result)
         elif method == "append":
@@ -84,11 +87,23 @@ class Oracle:
         elif method == "receive" and result:
             for sku, units in args[2]:
                 self.received[sku] += units
-        elif method == "retake" and result is End.LATE_REFUSED:
+        self.check_shelves()
+
+    def _stock_refused(self, method: str, args: tuple[Any, ...], result: Any) -> None:
+        """Whichever stock said so: what it said under a past epoch, the ledger refuses."""
+        if method == "retake" and result is End.LATE_REFUSED:
             self._refused.add(args[1])
         elif method in {"confirm", "release"}:
-            self._refused.update(one for one, end in zip(args[1], result, strict=True) if end in _NO_SALE)
-        self.check_shelves()
+            ends = list(zip(args[1], result, strict=True))
+            self._refused.update(one for one, end in ends if end in _NO_SALE or self._forgot(one, end))
+
+    def _forgot(self, order_id: bytes, end: End) -> bool:
+        """Whether the stock rightly knows nothing any more of how an order's hold has ended."""
+        order = self._world.ledger.accepted.get(UUID(bytes=order_id))
+        if end is not End.UNKNOWN or order is None or order.state is State.HELD:
+            return False
+        ended_ms = to_ms(min(order.held_until, order.changed_at))  # it may have been booked long after
+        return ended_ms <= self._world.clock.now_ms() - self._world.plan.retention_s * 1000
 
     def _rebuilt(self) -> None:
         """It has what was booked by some moment: goods are booked before they are shelved."""

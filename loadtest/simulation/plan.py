@@ -55,8 +55,6 @@ class Scenario:
     """Whether there are fewer goods, more who want those of the promotion, more repeats and conflicts."""
     amnesia: bool = False
     """Whether the stock forgets sooner than outages end, and reports come on orders that it has forgotten."""
-    late_sweep: bool = False
-    """Whether promotions close while a hold is given back that was taken for a repeat the stock had forgotten."""
     patience_s: float = 0.0
     """After which submissions that wait for a store are put aside; 0 is never."""
     silent_expiry: bool = False
@@ -111,16 +109,10 @@ SCENARIOS = {
         silent_expiry=True,
     ),
     "gap-amnesia": Scenario(
-        summary="the stock forgets an order while payments, cancellations or the keeper are still busy with it, and "
-        "repeats of it arrive; NOT caught yet, expect violations",
+        summary="outages last longer than the stock remembers: what was booked then, and not announced before that, "
+        "is announced by nobody; NOT caught yet, expect violations",
         forgetful=1.0,
         amnesia=True,
-    ),
-    "gap-late-sweep": Scenario(
-        summary="a promotion closes while the stock holds its units for a repeat that it had forgotten; given back, "
-        "they go to main, and the ledger does not hear of it; NOT caught yet, expect violations",
-        forgetful=1.0,
-        late_sweep=True,
     ),
 }
 """By name. `gap-` is what Floodway does not outlast yet: on in no other scenario, and here to show when it does."""
@@ -159,8 +151,6 @@ class Plan:
     """Whether whoever gives commands may die in the middle of one, and give it again a while later."""
     reports: bool
     """Whether anybody pays or cancels."""
-    promotion_ends: bool
-    """Whether the promotion closes within the run."""
     patience_s: float
     waves: tuple[tuple[float, float], ...]
     """From when to when submissions come."""
@@ -211,5 +201,4 @@ def draw(scenario: Scenario, rng: Random) -> Plan:
         reports=scenario.amnesia or not forgetful,
         patience_s=scenario.patience_s,
         waves=((0.0, 8.0), (36.0, spread_s)) if forgetful else ((0.0, spread_s),),
-        promotion_ends=scenario.amnesia or scenario.late_sweep or not forgetful,
     )

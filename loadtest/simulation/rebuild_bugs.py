@@ -121,10 +121,6 @@ def _left_in_promotions() -> AbstractContextManager[Any]:
     return patch.object(rebuild, "_swept", as_they_are)
 
 
-def _overdue_lives() -> AbstractContextManager[Any]:
-    return patch.object(rebuild, "_expired_if_due", lambda hold, _: hold)
-
-
 def _no_one_recovers() -> AbstractContextManager[Any]:
     async def ensure_stock(*_: Any, **__: Any) -> None:
         raise Fenced("left to people")
@@ -163,7 +159,6 @@ _PLANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
         "a rebuild leaves in closed promotions what was given back or taken there, unbooked, before they were swept",
         _left_in_promotions,
     ),
-    "overdue-lives": ("holds whose time is up are restored as if nobody could have expired them", _overdue_lives),
     "holds-for-ever": ("holds are restored without their deadline", _without_deadlines),
     "forgets-refs": ("a rebuild forgets the references of deliveries", lambda: _forgetting("refs")),
     "forgets-bought": ("a rebuild forgets what buyers have of a promotion", lambda: _forgetting("bought")),
@@ -180,7 +175,6 @@ _RARE = frozenset(
         "left-in-promotions",
         "lost-unasked",
         "openings-unbooked",
-        "overdue-lives",
     }
 )
 """What takes more rebuilds than a run of the default has."""

@@ -168,14 +168,22 @@ class _Run:
         if dice.random() < 0.7:
             wanted = promotion(self.plan, dice)
             await self._insist(lambda parts: open_promotion(parts, wanted))
-            if dice.random() < 0.4 and self.plan.promotion_ends:
-                await asyncio.sleep(dice.random() * self.plan.spread_s)
+            if dice.random() < (0.8 if self.plan.scarce else 0.4):
+                await self._a_moment_to_close(dice.random() * self.plan.spread_s)
                 await self._insist(lambda parts: close_promotion(parts, PROMOTION))
         if dice.random() < 0.4:
             await asyncio.sleep(dice.random() * self.plan.spread_s)
             await self._insist(lambda parts: receive(parts, "second", [("HOT", 3)]))
             await asyncio.sleep(dice.random() * self.plan.spread_s)
             await self._insist(lambda parts: receive(parts, "second", [("HOT", 3)]))  # once more, to be sure
+
+    async def _a_moment_to_close(self, wait_s: float) -> None:
+        """After some time; or, where goods are few, at the worst of moments that comes before."""
+        unbooked = self.chaos.losses.unbooked
+        unbooked.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await (unbooked.wait() if self.plan.scarce else asyncio.sleep(wait_s))
 
     def _rebuild(self) -> None:
         """A person asks for a rebuild: `floodway stock rebuild`; who has asked waits for it."""

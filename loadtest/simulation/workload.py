@@ -6,7 +6,7 @@ stock, promotions with limits. Whoever is told that an order was accepted may pa
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 from uuid import UUID
@@ -74,6 +74,7 @@ class Shops:
         self.sends = Sends()
         self._world, self._rng, self._plan = world, rng, world.plan
         self._told: set[UUID] = set()
+        self._stamps: dict[tuple[int, int], datetime] = {}
 
     def open(self) -> None:
         """Set up all submissions of the run."""
@@ -88,8 +89,8 @@ class Shops:
             which = rng.randrange(plan.keys)
             body = 1 if rng.random() < (0.4 if plan.scarce else 0.15) else 0
             # A client may stamp each try anew or repeat its bytes; both are the same order.
-            stamp_ms = NOW_MS + (1_000 + number if rng.random() < 0.7 else which * 2 + body)
-            self._later(at_s, self._produce, bodies[which][body], which, body, to_datetime(stamp_ms))
+            anew = number if rng.random() < 0.7 else None
+            self._later(at_s, self._produce, bodies[which][body], which, body, anew)
 
     def hear(self, decision: Decision) -> None:
         """Be told of a decision, and perhaps do something about it later."""
@@ -125,7 +126,17 @@ class Shops:
         self.sends.waiting -= 1
         produce(*args)
 
-    def _produce(self, submission: Submission, which: int, body: int, stamp: datetime) -> None:
+    def _stamp(self, which: int, body: int, anew: int | None) -> datetime:
+        """The time of this try, or that of the first of those that repeat it; no two are the same."""
+        now_ms = NOW_MS + int(self._world.loop.time() * 1000)
+        if anew is not None:
+            return to_datetime(now_ms) + timedelta(microseconds=1 + anew)
+        return self._stamps.setdefault(
+            (which, body), to_datetime(now_ms) + timedelta(microseconds=500 + 2 * which + body)
+        )
+
+    def _produce(self, submission: Submission, which: int, body: int, anew: int | None) -> None:
+        stamp = self._stamp(which, body, anew)
         key = (submission.channel, submission.submission_id)
         sent = self._append(
             self._world.submitted,
@@ -162,7 +173,11 @@ class Shops:
 def _body(rng: Random, plan: Plan, number: int, unit_price: int) -> Submission:
     """What a buyer wants. A SKU may stand on two lines."""
     in_promotion = rng.random() < (0.6 if plan.scarce else 0.3)
-    skus = (("HOT", "TEA", "TEA") if plan.scarce else ("HOT", "TEA")) if in_promotion else ("HOT", "TEA", "CUP", "CUP")
+    skus: tuple[str, ...]
+    if plan.scarce:
+        skus = ("HOT", "TEA", "TEA") if in_promotion else ("HOT", "CUP", "CUP")
+    else:
+        skus = ("HOT", "TEA") if in_promotion else ("HOT", "TEA", "CUP", "CUP")
     lines = [Line(rng.choice(skus), rng.randint(1, 3), unit_price) for _ in range(rng.randint(1, 3))]
     if rng.random() < 0.03:
         lines.append(Line("NONE", 1, 1))  # a SKU nobody has heard of
@@ -180,6 +195,6 @@ def _body(rng: Random, plan: Plan, number: int, unit_price: int) -> Submission:
 def promotion(plan: Plan, rng: Random) -> Promotion:
     """The run's promotion: its window may open late and close early, its limit may bind."""
     opens_at_ms = NOW_MS + rng.choice((0, 0, 2_000))
-    open_for_s = rng.choice((3.0, plan.spread_s + 1.0, 10_000.0)) if plan.promotion_ends else 10_000.0
+    open_for_s = rng.choice((6.0, 10.0, 10_000.0) if plan.scarce else (3.0, plan.spread_s + 1.0, 10_000.0))
     closes_at_ms = opens_at_ms + int(1000 * open_for_s)
     return Promotion(PROMOTION, opens_at_ms, closes_at_ms, rng.choice((0, 3, 6)), (("HOT", 2), ("TEA", 10)))

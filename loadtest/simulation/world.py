@@ -33,15 +33,12 @@ NOW_MS = 1_790_000_000_000
 """When a run begins."""
 
 SHELF = {"HOT": 5, "TEA": 40, "CUP": 12}
-SCARCE_SHELF = {"HOT": 5, "TEA": 14, "CUP": 6}
+SCARCE_SHELF = {"HOT": 5, "TEA": 12, "CUP": 4}
 """What was received at the beginning."""
 
 
 _DULL = frozenset({"carried", "epoch", "installation", "partitions"})
 """Calls that say little in a trace."""
-
-_ACTS = frozenset({"reserve", "confirm", "release", "retake", "expire_due", "open_promotion", "close_promotion"})
-"""What the stock does first and the ledger is told of then."""
 
 _OF_REBUILDS = frozenset({"issue_epoch", "begin_rebuild", "refill", "install_epoch"})
 
@@ -76,8 +73,8 @@ class World:
         self.review = FakeReview(self.log)
         self.on_rebuild: Callable[[SimulatedProcess, str], None] = lambda _process, _step: None
         """Told of each step of a rebuild that has been served; "begins" comes before the stock is emptied."""
-        self.on_act: Callable[[SimulatedProcess], None] = lambda _process: None
-        """Told that the stock has done for a process what nobody has booked yet."""
+        self.on_act: Callable[[SimulatedProcess, str], None] = lambda _process, _method: None
+        """Told what the stock has done for a process, which it has yet to book."""
         self.stock = FakeStock(dedupe_retention_s=plan.retention_s)
         self.cut_off: dict[str, FakeStock] = {}
         """What single processes, by name, take for the stock: primaries of before, on their side of the network."""
@@ -155,12 +152,13 @@ class Remote:
                 if noted:
                     self._trace.note(self.process.name, f"{store}.{method}", Brief(method, given, named, result))
                 if store == "stock" and asked is not self.world.stock:
+                    self._watcher.served("stock of before", method, given, result)
                     return result
                 self._watcher.served(store, method, given, result)
                 if method in _OF_REBUILDS:
                     self.world.on_rebuild(self.process, method)
-                elif store == "stock" and method in _ACTS and (result or method == "open_promotion"):
-                    self.world.on_act(self.process)
+                elif store == "stock" and (result or method == "open_promotion"):
+                    self.world.on_act(self.process, method)
                 return result
 
             return await self._network.call(self.process, store, method, serve, error)

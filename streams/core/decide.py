@@ -28,6 +28,9 @@ REASON_OF = {
 assert REASON_OF.keys() == set(Code), "each refusal of the stock has a reason to announce"
 
 
+CODE_OF = {reason: code for code, reason in REASON_OF.items()}
+
+
 class Answer(NamedTuple):
     """What to announce for one submission.
 
@@ -37,6 +40,14 @@ class Answer(NamedTuple):
     decision: Decision
     give_back: bytes | None = None
     conflict: Conflict | None = None
+
+
+def remembered(intent: Intent, stored: StoredDecision) -> Verdict:
+    """What the stock would say of a submission whose key it has not forgotten."""
+    held_until_ms = 0 if stored.held_until is None else to_ms(stored.held_until)
+    conflict = stored.fingerprint != intent.fingerprint
+    decided_at_ms = to_ms(stored.decided_at)
+    return Verdict(CODE_OF[stored.reason], True, conflict, stored.order_id.bytes, decided_at_ms, held_until_ms)
 
 
 def booking(intent: Intent, verdict: Verdict) -> Booking:

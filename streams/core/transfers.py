@@ -23,6 +23,14 @@ def left_behind(promotion: Promotion, units: Iterable[tuple[str, int]], epoch: i
     return _moves(f"{pool}|{epoch}", Action.SWEEP, units, pool, MAIN, at)
 
 
+def given_back_late(
+    promotion_id: str, order_id: bytes, held_until_ms: int, units: Iterable[tuple[str, int]], at: datetime
+) -> list[Movement]:
+    """What a hold that no books know kept from the sweep, and gave back to main when the promotion had closed."""
+    pool = promo_pool(promotion_id)
+    return _moves(f"{pool}|{order_id.hex()}|{held_until_ms}", Action.SWEEP, units, pool, MAIN, at)
+
+
 def _transfers(
     promotion: Promotion, action: Action, quantities: Iterable[tuple[str, int]], source: str, target: str, at: datetime
 ) -> list[Movement]:

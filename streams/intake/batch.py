@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 
 from streams.chunks import Chunk
-from streams.core.books import Conflict
+from streams.core.books import Conflict, StoredDecision
+from streams.core.identity import SubmissionKey
 from streams.core.intent import Intent
 from streams.core.stock import Verdict
 from streams.dead_letters import Dead
@@ -16,6 +17,8 @@ class Batch:
 
     `epoch` is the one that the stock gave the verdicts under; they are worth nothing under another.
 
+    `decided` is what the ledger has of keys that the stock may have forgotten, and is not asked about.
+
     `give_back` has the order ids of holds that must be released, because the ledger knew an earlier decision.
     """
 
@@ -24,6 +27,7 @@ class Batch:
     dead: list[Dead]
     epoch: int = 0
     verdicts: list[Verdict] = field(default_factory=list)
+    decided: dict[SubmissionKey, StoredDecision] = field(default_factory=dict)
     decisions: list[Decision] = field(default_factory=list)
     give_back: list[bytes] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)

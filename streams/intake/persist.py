@@ -6,13 +6,18 @@ from streams.clock import Clock
 from streams.core.books import StoredDecision
 from streams.core.decide import answer, booking, first_answer
 from streams.core.identity import SubmissionKey
+from streams.core.stock import End
+from streams.core.transfers import given_back_late
 from streams.errors import Fenced
 from streams.guard import StockGuard
+from streams.instants import to_datetime
 from streams.intake.batch import Batch
-from streams.intake.reserve import reserve_under
+from streams.intake.reserve import Recall, reserve_under
 from streams.retry import until_available
 from streams.stores.ledger import Ledger
 from streams.stores.stock import Stock
+
+_TO_MAIN = (End.RELEASED_TO_MAIN, End.EXPIRED_TO_MAIN)
 
 
 async def persist(
@@ -24,6 +29,7 @@ async def persist(
     *,
     hold_ttl_s: float,
     max_delay_s: float,
+    recall: Recall | None = None,
 ) -> None:
     """Fill in the answers, each durable. Holds taken for what the ledger had decided before are given back.
 
@@ -34,7 +40,7 @@ async def persist(
 
     async def call(epoch: int) -> tuple[dict[SubmissionKey, int], dict[SubmissionKey, StoredDecision], str]:
         if batch.epoch != epoch:
-            await reserve_under(epoch, batch, stock, clock, hold_ttl_s=hold_ttl_s)
+            await reserve_under(epoch, batch, stock, clock, hold_ttl_s=hold_ttl_s, recall=recall)
         stored = await _known(batch, ledger)
         owners = _owners(batch, stored)
         bookings = [booking(batch.intents[i], batch.verdicts[i]) for i in owners.values()]
@@ -45,7 +51,7 @@ async def persist(
     owners, stored, token = await guard.call("persist", call)
     _answer(batch, owners, stored, token=token, now_ms=clock.now_ms())
     if batch.give_back:
-        await _give_back(batch, stock, max_delay_s)
+        await _give_back(batch, ledger, stock, clock, max_delay_s)
     if batch.conflicts:
         await until_available("conflicts", lambda: ledger.record_conflicts(batch.conflicts), max_delay_s=max_delay_s)
 
@@ -55,12 +61,12 @@ async def _known(batch: Batch, ledger: Ledger) -> dict[SubmissionKey, StoredDeci
     replays = {i.submission_key for i, v in zip(batch.intents, batch.verdicts, strict=True) if v.replay}
     if not replays:
         return {}
+    replays.difference_update(batch.decided)
     keys = replays.difference(
         i.submission_key for i, v in zip(batch.intents, batch.verdicts, strict=True) if not v.replay
     )
-    if not keys:
-        return {}
-    return await ledger.lookup(list(keys))
+    found = await ledger.lookup(list(keys)) if keys else {}
+    return found | batch.decided
 
 
 def _owners(batch: Batch, stored: dict[SubmissionKey, StoredDecision]) -> dict[SubmissionKey, int]:
@@ -100,12 +106,27 @@ def _answer(
             batch.conflicts.append(found.conflict)
 
 
-async def _give_back(batch: Batch, stock: Stock, max_delay_s: float) -> None:
+async def _give_back(batch: Batch, ledger: Ledger, stock: Stock, clock: Clock, max_delay_s: float) -> None:
     async def call() -> None:
-        await stock.release(batch.epoch, batch.give_back)
+        ends = await stock.release(batch.epoch, batch.give_back)
+        swept = {one for one, end in zip(batch.give_back, ends, strict=True) if end in _TO_MAIN}
+        if swept:
+            await _book_swept(batch, swept, ledger, clock)
         # Had its time been up meanwhile, the keeper would wait for ever to see this hold in the ledger.
         await stock.settle(batch.epoch, batch.give_back)
 
     # A stock that was rebuilt has none of them: what it holds under these ids is what the ledger knows, and stays.
     with suppress(Fenced):
         await until_available("give back", call, max_delay_s=max_delay_s)
+
+
+async def _book_swept(batch: Batch, order_ids: set[bytes], ledger: Ledger, clock: Clock) -> None:
+    """Their promotion closed while they were held, so their units were not swept with the rest, but are in main now."""
+    at = to_datetime(clock.now_ms())
+    records = {record.promotion.promotion_id: record for record in await ledger.promotions()}
+    for intent, verdict in zip(batch.intents, batch.verdicts, strict=True):
+        record = records.get(intent.submission.promotion_id or "")
+        if verdict.order_id in order_ids and record is not None:
+            promotion_id, held_until_ms = record.promotion.promotion_id, verdict.held_until_ms
+            moved = given_back_late(promotion_id, verdict.order_id, held_until_ms, intent.quantities, at)
+            await ledger.save_promotion(record, moved, epoch=batch.epoch)

@@ -8,6 +8,7 @@ order; reserve asks the new stock for nothing else until then.
 """
 
 import asyncio
+from functools import partial
 
 from streams.chunks import Chunk
 from streams.dead_letters import DeadLetterCap
@@ -16,6 +17,7 @@ from streams.intake.announce import announce
 from streams.intake.batch import Batch
 from streams.intake.decode import decode
 from streams.intake.persist import persist
+from streams.intake.recall import recall
 from streams.intake.reserve import reserve
 from streams.parts import Parts
 
@@ -34,6 +36,8 @@ class Intake:
         self._parts = parts
         self._guard = StockGuard(parts.ledger, max_delay_s=parts.settings.retry_max_delay_s, recover=parts.recover)
         self._reserved_under: int | None = None
+        retention_s = parts.settings.dedupe_retention_s
+        self._recall = partial(recall, ledger=parts.ledger, clock=parts.clock, retention_s=retention_s)
         self._cap = DeadLetterCap(parts.settings.dead_letter_max_share)
         self._decoded: asyncio.Queue[Batch] = asyncio.Queue(maxsize=CHUNKS_WAITING)
         self._reserved: asyncio.Queue[Batch] = asyncio.Queue(maxsize=1)
@@ -68,6 +72,7 @@ class Intake:
                 parts.clock,
                 hold_ttl_s=parts.settings.hold_ttl_s,
                 ready=self._caught_up,
+                recall=self._recall,
             )
             await self._reserved.put(batch)
 
@@ -92,7 +97,7 @@ class Intake:
         while True:
             batch = await self._reserved.get()
             bounds = {"hold_ttl_s": parts.settings.hold_ttl_s, "max_delay_s": parts.settings.retry_max_delay_s}
-            await persist(batch, parts.ledger, parts.stock, self._guard, parts.clock, **bounds)
+            await persist(batch, parts.ledger, parts.stock, self._guard, parts.clock, **bounds, recall=self._recall)
             self._reserved.task_done()
             await self._persisted.put(batch)
 

@@ -81,7 +81,7 @@ class Shop:
         batch = decode(self._chunk(SUBMITTED.name, submissions))
         assert not batch.dead
         await reserve(batch, self.stock, self.guard, self.clock, hold_ttl_s=TTL_S)
-        bounds = {"hold_ttl_s": TTL_S, "max_delay_s": 0.001}
+        bounds: dict[str, Any] = {"hold_ttl_s": TTL_S, "max_delay_s": 0.001}
         await persist(batch, self.ledger, self.stock, self.guard, self.clock, **bounds)
         self.asked += submissions
         self.order_ids += [d.order_id for d in batch.decisions if d.lines and d.order_id not in self.order_ids]

@@ -1,6 +1,8 @@
 """Each stage of intake by itself: what it asks of the stores, in which order, and what it makes of the answers."""
 
 from datetime import timedelta
+from functools import partial
+from typing import Any
 
 import msgspec
 import pytest
@@ -30,10 +32,11 @@ from streams.intake.announce import announce
 from streams.intake.batch import Batch
 from streams.intake.decode import decode
 from streams.intake.persist import persist
+from streams.intake.recall import recall
 from streams.intake.reserve import reserve
 from streams.messages import Decision, Outcome, Reason
 from streams.parts import Parts
-from streams.promotions import open_promotion
+from streams.promotions import close_promotion, open_promotion
 from streams.stores.log import Headers
 from streams.topics import DEAD_LETTER_HEADER, DECIDED, SUBMITTED_DLQ
 
@@ -54,7 +57,7 @@ async def through_persist(parts: Parts, *chunks: Chunk) -> Batch:
     """A batch of these chunks, with its answers."""
     shared = guard(parts)
     batch = await through_reserve(parts, *chunks, under=shared)
-    bounds = {"hold_ttl_s": SETTINGS.hold_ttl_s, "max_delay_s": DELAY_S}
+    bounds: dict[str, Any] = {"hold_ttl_s": SETTINGS.hold_ttl_s, "max_delay_s": DELAY_S}
     await persist(batch, parts.ledger, parts.stock, shared, parts.clock, **bounds)
     return batch
 
@@ -276,6 +279,61 @@ async def test_a_surplus_hold_that_expired_is_settled() -> None:
     await made.stock.expire_due(1, now_ms=made.clock.now_ms(), limit=10)
     await through_persist(made.parts(), late)
     assert await made.stock.unsettled() == 1, "the first order's own hold was due as well, and is the keeper's"
+
+
+async def test_a_surplus_hold_that_a_closing_promotion_did_not_sweep_is_booked() -> None:
+    """Held for a repeat while its promotion closed, given back to main: the books hear of it, once."""
+    made = await world()
+    await open_promotion(made.parts(), promotion(hours=9))
+    await through_persist(made.parts(), chunk(submission(promotion_id="p1")))
+    await forget(made)
+    late = chunk(submission(promotion_id="p1", submitted_at=NOW + timedelta(hours=5)), first=1)
+    batch = await through_reserve(made.parts(), late)
+    assert await close_promotion(made.parts(), "p1") == [("TEA", 1)]
+    bounds: dict[str, Any] = {"hold_ttl_s": SETTINGS.hold_ttl_s, "max_delay_s": DELAY_S}
+    await persist(batch, made.ledger, made.stock, guard(made.parts()), made.clock, **bounds)
+    assert told(await through_persist(made.parts(), late)) == [AGAIN]
+    booked = {(b.sku, b.pool): tuple(b[2:]) async for b in made.ledger.balances()}
+    assert booked == await made.books() == {("TEA", "main"): (8, 0, 0), ("TEA", "promo:p1"): (0, 2, 0)}
+
+
+async def test_what_redis_has_forgotten_is_not_decided_again() -> None:
+    """The same record, read again after two retentions: the ledger is asked in one look-up, the stock not at all."""
+    made = await world()
+    first = await through_persist(made.parts(), chunk(submission(), submission("s-2", lines=(("TEA", 99, 1),))))
+    await forget(made)
+    calls = Trouble()
+    parts = made.parts(calls)
+    remembers = partial(recall, ledger=parts.ledger, clock=parts.clock, retention_s=SETTINGS.dedupe_retention_s)
+    other = submission("s-2", lines=(("TEA", 1, 1),))
+    batch = decode(chunk(submission(), submission("s-2", lines=(("TEA", 99, 1),)), other, first=2))
+    shared = guard(parts)
+    await reserve(batch, parts.stock, shared, parts.clock, hold_ttl_s=SETTINGS.hold_ttl_s, recall=remembers)
+    bounds: dict[str, Any] = {"hold_ttl_s": SETTINGS.hold_ttl_s, "max_delay_s": DELAY_S}
+    await persist(batch, parts.ledger, parts.stock, shared, parts.clock, **bounds, recall=remembers)
+    conflict = (Outcome.REJECTED, Reason.CONFLICTING_REPEAT, False)
+    assert told(batch) == [AGAIN, (Outcome.REJECTED, Reason.OUT_OF_STOCK, True), conflict]
+    assert [d.order_id for d in batch.decisions[:2]] == [d.order_id for d in first.decisions]
+    assert [name for name in calls.calls if name.startswith("stock.")] == []
+    assert calls.calls.count("ledger.lookup") == 1
+    assert await made.books() == {("TEA", "main"): (8, 2, 0)}
+
+
+async def test_fresh_orders_are_not_looked_up() -> None:
+    """Nor are those beside old ones that the ledger does not know: all of these are asked of the stock."""
+    made = await world()
+    calls = Trouble()
+    parts = made.parts(calls)
+    remembers = partial(recall, ledger=parts.ledger, clock=parts.clock, retention_s=SETTINGS.dedupe_retention_s)
+    ages = (timedelta(0), timedelta(minutes=59), timedelta(minutes=-59))
+    batch = decode(chunk(*(submission(f"s-{n}", submitted_at=NOW - age) for n, age in enumerate(ages))))
+    await remembers(batch)
+    assert calls.calls == []
+    ages = (timedelta(0), timedelta(minutes=61), timedelta(minutes=-61))
+    batch = decode(chunk(*(submission(f"s-{n}", submitted_at=NOW - age) for n, age in enumerate(ages))))
+    await reserve(batch, parts.stock, guard(parts), parts.clock, hold_ttl_s=SETTINGS.hold_ttl_s, recall=remembers)
+    assert [v.code for v in batch.verdicts] == [Code.ACCEPTED] * 3
+    assert [name for name in calls.calls if name != "ledger.epoch"] == ["ledger.lookup", "stock.reserve"]
 
 
 async def forget(made: World) -> None:

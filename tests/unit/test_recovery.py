@@ -5,7 +5,7 @@ import copy
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from builders import (
@@ -184,7 +184,7 @@ async def test_verdicts_of_an_older_stock_are_never_written() -> None:
     made = await world({"TEA": 2})
     guard = StockGuard(made.ledger, max_delay_s=DELAY_S)
     slow, quick = decode(chunk(submission("slow"))), decode(chunk(submission("quick"), first=1))
-    bounds = {"hold_ttl_s": TTL_S, "max_delay_s": DELAY_S}
+    bounds: dict[str, Any] = {"hold_ttl_s": TTL_S, "max_delay_s": DELAY_S}
     await reserve(slow, made.stock, guard, made.clock, hold_ttl_s=TTL_S)
     await rebuilt(made)
     other = StockGuard(made.ledger, max_delay_s=DELAY_S)
