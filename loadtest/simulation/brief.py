@@ -14,6 +14,10 @@ UNORDERED = frozenset({"lookup", "orders"})
 """Methods whose arguments come from sets, in an order that differs from process to process."""
 
 
+SHOWN = {"begin_rebuild": 1, "take_steps": 2}
+"""How many arguments look the same in every run: an installation's id is drawn anew, functions have an address."""
+
+
 class Brief:
     """A call that has been served; rendered only when somebody reads the trace."""
 
@@ -27,8 +31,7 @@ class Brief:
             args: Any = sorted(brief(one) for one in self._args[0])
             result: Any = sorted(f"{brief(k)}={brief(v)}" for k, v in self._result.items())
         else:
-            # An installation's id is drawn by the ledger, anew in each run.
-            given = self._args[:1] if self._method == "begin_rebuild" else self._args
+            given = self._args[: SHOWN.get(self._method, len(self._args))]
             args, result = [brief(one) for one in given], brief(self._result)
         named = [f"{name}={value}" for name, value in self._named.items()]
         return f"({', '.join([*args, *named])}) -> {result}"
