@@ -208,6 +208,11 @@ class _Run:
         return Now(self._plan.total, self._plan.answers, self._sent, self._decided, self._p99_ms)
 
 
+async def dead_letters(settings: Settings) -> int:
+    """How many dead letters of submissions there are."""
+    return await _ends(access(settings), SUBMITTED_DLQ.name)
+
+
 async def _ends(brokers: Brokers, topic: str) -> int:
     reader = await TopicReader.open(brokers, topic, start="end")
     await reader.close()

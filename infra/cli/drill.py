@@ -1,8 +1,9 @@
 """`floodway drill`: a surge with a fault in the middle of it, and whether the books balance all the same."""
 
 import asyncio
+import contextlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -12,6 +13,7 @@ from cyclopts import Parameter
 
 from infra.cli.context import connected, out, people, print_json, print_table
 from infra.cli.rehearsal import LIFECYCLE_WORKERS, joined, progress, supervised
+from infra.cli.shared_stack import SharedStack
 from infra.embedded import Broker, Stack
 from infra.embedded.kafka import jars_dir
 from streams.errors import FloodwayError, Refused
@@ -43,13 +45,15 @@ def drill(
     broker: Broker | None = None,
     rate: float | None = None,
     seconds: float | None = None,
+    apart: bool = False,
     keep: bool = False,
     json: bool = False,
     data_dir: Path = Path(".floodway/drills"),
 ) -> int:
     """Put a fault into a surge, take it out again, and prove that the books balance all the same.
 
-    Each drill starts a stack and workers of its own, submits some thousand orders a second for some seconds whatever
+    Each drill starts workers of its own. Those that leave servers as they found them use one stack, a few of them, with
+    all their orders in its books; others have their own. A drill submits some thousand orders a second for some seconds whatever
     comes back, puts its fault in at a moment of the middle third that the seed chooses, heals it, waits for the backlog
     and audits the books. Exit code 1 if any drill failed; what failed keeps its data and logs.
 
@@ -71,6 +75,8 @@ def drill(
         Submissions per second, 3,000 by default.
     seconds
         How long to submit, 13 by default.
+    apart
+        Give each drill a stack of its own.
     keep
         Keep data and logs of what passed, too.
     json
@@ -92,13 +98,18 @@ def drill(
     chosen = list(DRILLS.values()) if name is None else [DRILLS[name]]
     able = _able(chosen, broker)
     reports = []
-    for one in able:
-        for number in range(seed, seed + rounds):
-            report = run_one(_with_load(one, rate, seconds), number, broker=broker, data_dir=data_dir, keep=keep)
+    jobs = [(_with_load(one, rate, seconds), number) for one in able for number in range(seed, seed + rounds)]
+    stacks = SharedStack(data_dir, keep=keep)
+    try:
+        for one, number in jobs:
+            shared = stacks if one.shares and len(jobs) > 1 and not apart else None
+            report = run_one(one, number, broker=broker, data_dir=data_dir, keep=keep, shared=shared)
             reports.append(report)
             _tell(report)
             if json:
                 print_json(report.as_dict())
+    finally:
+        stacks.end()
     if not json:
         _show(reports)
     return int(not reports or not all(report.passed for report in reports))
@@ -112,8 +123,12 @@ def run_one(
     data_dir: Path,
     keep: bool = False,
     fault: "Fault | None" = None,
+    shared: SharedStack | None = None,
 ) -> "DrillReport":
-    """Run one drill on servers of its own; `fault` takes the place of the drill's. Never raises for what fails."""
+    """Run one drill, on servers of its own or on shared ones; `fault` takes the place of the drill's.
+
+    Never raises for what fails.
+    """
     from loadtest.drills.postgres import unmount  # noqa: PLC0415
     from loadtest.drills.report import DrillReport  # noqa: PLC0415
 
@@ -123,12 +138,13 @@ def run_one(
     fault, began = fault or drill.fault(), monotonic()
     people.print(f"{drill.name}, seed {seed}, on {used}: {drill.proves}", soft_wrap=True)
     unmount(directory)  # of a run that was killed
-    shutil.rmtree(directory, ignore_errors=True)
     try:
-        nodes = drill.nodes if used is Broker.KAFKA else 1
-        with Stack.start(directory, broker=used, nodes=nodes, standby=drill.standby) as stack:
+        with shared.lent(drill, used) if shared else _own(drill, used, directory) as (stack, directory):
+            if shared and len(shared.lent_to) > 1:
+                report.on_stack_after = shared.lent_to[:-1]
             fault.prepare(stack, directory)
-            asyncio.run(_perform(drill, fault, stack, directory, seed, report))
+            logs = directory / "logs" / (f"{drill.name}-{seed}" if shared else "")
+            asyncio.run(_perform(drill, fault, stack, directory, logs, seed, report))
     except (FloodwayError, OSError, TimeoutError) as error:
         report.failures.append(f"It broke off: {type(error).__name__}: {error}")
     except ExceptionGroup as errors:
@@ -137,15 +153,26 @@ def run_one(
         unmount(directory)
     report.seconds = round(monotonic() - began, 1)
     report.passed = not report.failures
+    if not report.passed and shared:
+        shared.spoil()
     if report.passed and not keep:
-        shutil.rmtree(directory, ignore_errors=True)
+        if not shared:
+            shutil.rmtree(directory, ignore_errors=True)
     else:
         report.kept = str(directory)
     return report
 
 
+@contextlib.contextmanager
+def _own(drill: "Drill", used: Broker, directory: Path) -> Iterator[tuple[Stack, Path]]:
+    shutil.rmtree(directory, ignore_errors=True)
+    nodes = drill.nodes if used is Broker.KAFKA else 1
+    with Stack.start(directory, broker=used, nodes=nodes, standby=drill.standby) as stack:
+        yield stack, directory
+
+
 async def _perform(
-    drill: "Drill", fault: "Fault", stack: Stack, directory: Path, seed: int, report: "DrillReport"
+    drill: "Drill", fault: "Fault", stack: Stack, directory: Path, logs: Path, seed: int, report: "DrillReport"
 ) -> None:
     from agents.bootstrap import prepare  # noqa: PLC0415 - faust and friends take a second to import
     from loadtest.drills.drill import Scene  # noqa: PLC0415
@@ -157,7 +184,7 @@ async def _perform(
     roles = {"intake": drill.intake_workers, "lifecycle": LIFECYCLE_WORKERS}
     async with (
         Links.started(settings) as links,
-        supervised(links.lead(settings), roles, directory / "logs", argv=fault.argv(directory)) as workers,
+        supervised(links.lead(settings), roles, logs, argv=fault.argv(directory)) as workers,
         connected(settings) as parts,
     ):
         scene = Scene(stack, directory, workers, parts, links)
@@ -228,6 +255,8 @@ def _tell(report: "DrillReport") -> None:
         people.print(f"  breakers opened: {times}", soft_wrap=True)
     for failure in report.failures:
         people.print(f"  {failure}", style="bold red", soft_wrap=True)
+    if report.failures and report.on_stack_after:
+        people.print(f"  On the servers of {', '.join(report.on_stack_after)}, which passed.", soft_wrap=True)
     if report.kept:
         people.print(f"  Data and logs are kept in {report.kept}. Again: {report.again}", soft_wrap=True)
 

@@ -114,8 +114,15 @@ class Drill:
     """Settings of the workers that the drill needs otherwise than usual."""
     holds_end: bool = False
     """Whether `settings` let holds expire during the drill: all must have ended before the books are looked at."""
+    own_stack: bool = False
+    """Whether its fault prepares the servers, or leaves traces in the books that others would trip over."""
     missing_here: Callable[[], str | None] = lambda: None
     """Why this machine cannot run it, None when it can."""
+
+    @property
+    def shares(self) -> bool:
+        """Whether it may use servers on which other drills were, and leaves them for others."""
+        return not (self.own_stack or self.holds_end) and self.nodes == 1 and self.standby is Standby.NONE
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,8 @@ class DrillReport:
     failures: list[str] = field(default_factory=list)
     books: dict[str, int] = field(default_factory=dict)
     surge: dict[str, Any] = field(default_factory=dict)
+    on_stack_after: list[str] = field(default_factory=list)
+    """Drills that the same servers had gone through before."""
     again: str = ""
     """The command that repeats it."""
     kept: str | None = None

@@ -25,8 +25,8 @@ LOOK_S = 0.5
 
 
 def planned(drill: Drill, partitions: int, seed: int) -> Plan:
-    """The surge of a drill; the same seed gives the same, to the byte: its servers have seen no other."""
-    plan = make_plan(drill.load.submissions, partitions, mix="demo", seed=seed, run=f"-{seed}")
+    """The surge of a drill; the same seed gives the same, to the byte. Its servers have seen no other of this name."""
+    plan = make_plan(drill.load.submissions, partitions, mix="demo", seed=seed, run=f"-{drill.name}-{seed}")
     if drill.load.reshape is not None:
         plan = drill.load.reshape(plan, partitions, Random(seed))  # noqa: S311 - a repeatable mix, not a secret
     if drill.holds_end:
@@ -41,6 +41,7 @@ async def perform(drill: Drill, fault: Fault, scene: Scene, seed: int, report: D
     """
     plan = await asyncio.to_thread(planned, drill, scene.parts.settings.topic_partitions, seed)
     lasts_s = scene.parts.settings.dedupe_retention_s / 2
+    buried_before = await surge.dead_letters(scene.parts.settings)
     with planfile.written(plan) as files:
         await surge.provide(scene.parts, plan, lasts_s=lasts_s, show=show)
         when = moment(drill, plan.total / drill.load.rate_per_s, Random(seed))  # noqa: S311 - repeatable, not secret
@@ -61,6 +62,7 @@ async def perform(drill: Drill, fault: Fault, scene: Scene, seed: int, report: D
         settle_s=SETTLED_WITHIN_S,
         progress=lambda words: show(f"audit: {words}", 0, 0),
     )
+    found.books.dead_lettered -= buried_before  # by drills on the same servers
     _enter(report, drill, plan, found, course)
 
 

@@ -1,6 +1,7 @@
 """All drills, with a line on what each proves."""
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 from random import Random
 
@@ -17,6 +18,8 @@ from loadtest.drills.redis import RedisAway, RedisEmpty, RedisFrozen, RedisKill,
 APART_S = (0.0, 2.0)
 """Of two faults at once the second comes so much later."""
 SLOW_S = 0.2
+QUICK = Load(seconds=9.0)
+"""For faults of five seconds at the most: the middle third, and so long after it that orders still come when it heals."""
 
 SINGLE: tuple[Drill, ...] = (
     Drill("worker-kill", "Intake workers killed -9 in the middle of batches lose and double nothing.", WorkerKill),
@@ -45,12 +48,15 @@ SINGLE: tuple[Drill, ...] = (
         "clock-jump",
         "A worker whose clock jumps an hour decides beside one that is right, and nothing is sold twice.",
         ClockJump,
+        own_stack=True,
+        load=QUICK,
         lasts_s=(3.0, 5.0),
     ),
     Drill(
         "redis-kill",
         "Redis killed -9 comes back: its stock is rebuilt, and what was under way is decided once.",
         RedisKill,
+        load=QUICK,
         lasts_s=(1.0, 4.0),
         stops_all=True,
     ),
@@ -58,6 +64,7 @@ SINGLE: tuple[Drill, ...] = (
         "redis-empty",
         "Redis comes back empty: the stock is rebuilt from the ledger under a new epoch, and nothing is sold twice.",
         RedisEmpty,
+        load=QUICK,
         lasts_s=(1.0, 3.0),
         stops_all=True,
     ),
@@ -96,6 +103,7 @@ SINGLE: tuple[Drill, ...] = (
         "postgres-primary-kill",
         "Nothing was announced that the primary does not know after kill -9 and recovery.",
         partial(ServerKill, Part.POSTGRES),
+        load=QUICK,
         lasts_s=(2.0, 5.0),
         stops_all=True,
     ),
@@ -135,6 +143,7 @@ SINGLE: tuple[Drill, ...] = (
         "postgres-disk-full",
         "A primary that panics for want of room for its log, and cannot recover until there is some, loses nothing.",
         DiskFull,
+        own_stack=True,
         lasts_s=(3.0, 5.0),
         stops_all=True,
         missing_here=can_mount,
@@ -150,6 +159,7 @@ SINGLE: tuple[Drill, ...] = (
         "replica-down",
         "A replica that is gone holds up no order.",
         partial(ServerKill, Part.REPLICA),
+        load=QUICK,
         lasts_s=(3.0, 5.0),
         may_announce_again=False,
     ),
@@ -174,6 +184,7 @@ SINGLE: tuple[Drill, ...] = (
             f"network-{words}-{link}",
             f"Workers and {link.capitalize()}: {proves}.",
             partial(Network, link, mode, delay_s=delay_s),
+            load=QUICK if lasts_s[1] <= 5.0 else Load(),
             lasts_s=lasts_s,
             stops_all=mode is not Mode.OPEN,
         )
@@ -191,14 +202,14 @@ SINGLE: tuple[Drill, ...] = (
         "poison-flood",
         "With 60 % of all messages malformed, each becomes a dead letter and each good order is decided.",
         NoFault,
-        load=Load(reshape=poisoned, times=2),
+        load=replace(QUICK, reshape=poisoned, times=2),
         may_announce_again=False,
     ),
     Drill(
         "duplicate-flood",
         "With every order sent five times, each is decided once and answered five times.",
         NoFault,
-        load=Load(reshape=repeated, times=TIMES),
+        load=replace(QUICK, reshape=repeated, times=TIMES),
         may_announce_again=False,
     ),
 )
