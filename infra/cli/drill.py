@@ -53,9 +53,9 @@ def drill(
     """Put a fault into a surge, take it out again, and prove that the books balance all the same.
 
     Each drill starts workers of its own. Those that leave servers as they found them use one stack, a few of them, with
-    all their orders in its books; others have their own. A drill submits some thousand orders a second for some seconds whatever
-    comes back, puts its fault in at a moment of the middle third that the seed chooses, heals it, waits for the backlog
-    and audits the books. Exit code 1 if any drill failed; what failed keeps its data and logs.
+    all their orders in its books; others have their own. A drill submits some thousand orders a second for a while,
+    whatever comes back, puts its fault in at a moment of the middle third that the seed chooses, heals it, waits for
+    the backlog and audits the books. Exit code 1 if any drill failed; what failed keeps its data and logs.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def drill(
     rate
         Submissions per second, 3,000 by default.
     seconds
-        How long to submit, 13 by default.
+        How long to submit, 9 by default for quick faults, else 13.
     apart
         Give each drill a stack of its own.
     keep

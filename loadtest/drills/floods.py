@@ -4,10 +4,18 @@ from collections.abc import Iterator
 from random import Random
 
 from loadtest.demo_mix import REPEAT_WITHIN, malformed
+from loadtest.fuzz.mutations import key, mutated
+from loadtest.fuzz.samples import submission
 from loadtest.plan import Kind, Plan, Planned
+from streams.core.decode import MessageDecoder, Undecodable
+from streams.messages import Submission
 
 POISON_SHARE = 0.6
+PLAIN_SHARE = 0.3
+MAX_POISON_BYTES = 70_000
 TIMES = 5
+
+_decoder = MessageDecoder(Submission)
 
 
 def poisoned(plan: Plan, partitions: int, choose: Random) -> Plan:
@@ -15,10 +23,21 @@ def poisoned(plan: Plan, partitions: int, choose: Random) -> Plan:
     records = list(plan.records)
     good = len(records) - plan.kinds[Kind.MALFORMED]
     wanted = round(good * POISON_SHARE / (1 - POISON_SHARE)) - plan.kinds[Kind.MALFORMED]
-    bad = [Planned(Kind.MALFORMED, choose.randrange(partitions), None, malformed(choose)) for _ in range(wanted)]
+    bad = [Planned(Kind.MALFORMED, choose.randrange(partitions), key(choose), poison(choose)) for _ in range(wanted)]
     plan.records = _merged(records, ((choose.uniform(0, len(records)), record) for record in bad))
     plan.kinds[Kind.MALFORMED] += wanted
     return plan
+
+
+def poison(choose: Random) -> bytes:
+    """A malformed message: one of a few plain ones, or a submission that was mutated until it was none."""
+    if choose.random() < PLAIN_SHARE:
+        return malformed(choose)
+    while True:
+        value = mutated(choose, submission(choose))
+        # A tombstone is no message to the generator, and a giant no flood.
+        if value is not None and len(value) < MAX_POISON_BYTES and isinstance(_decoder.decode(value), Undecodable):
+            return value
 
 
 def repeated(plan: Plan, partitions: int, choose: Random) -> Plan:

@@ -19,7 +19,7 @@ APART_S = (0.0, 2.0)
 """Of two faults at once the second comes so much later."""
 SLOW_S = 0.2
 QUICK = Load(seconds=9.0)
-"""For faults of five seconds at the most: the middle third, and so long after it that orders still come when it heals."""
+"""For faults of five seconds at the most: most are healed while orders still come."""
 
 SINGLE: tuple[Drill, ...] = (
     Drill("worker-kill", "Intake workers killed -9 in the middle of batches lose and double nothing.", WorkerKill),

@@ -12,6 +12,7 @@ import pytest
 from redis.asyncio import Redis
 
 from infra.cli.drill import run_one
+from infra.cli.shared_stack import SharedStack
 from infra.embedded import Broker
 from loadtest.drills.drill import Drill, Fault, Load, Scene
 from loadtest.drills.network import Network
@@ -23,6 +24,7 @@ SMALL = ("--rate", "600", "--seconds", "5")
 pytestmark = pytest.mark.timeout(300)
 
 LONG = ("--rate", "200", "--seconds", "75")
+SHARED = ("poison-flood", "redis-kill")
 SMALL_LOAD = Load(rate_per_s=500.0, seconds=4.0)
 
 
@@ -114,3 +116,22 @@ def test_a_drill_that_does_not_recover_fails(tmp_path: Path, monkeypatch: pytest
     assert any("answers are missing" in failure for failure in report.failures)
     assert any("not committed by intake" in failure for failure in report.failures)
     assert report.recovered_s is None
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_drills_share_servers_until_one_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second is on the servers of the first, and knows its dead letters from the first's; a failure ends them."""
+    monkeypatch.setattr("loadtest.drills.run.SETTLED_WITHIN_S", 2.0)
+    stacks = SharedStack(tmp_path, keep=False)
+    flood, kill = (
+        replace(DRILLS[name], load=replace(DRILLS[name].load, rate_per_s=500.0, seconds=4.0)) for name in SHARED
+    )
+    wrong = Drill("hold-deleted", "Nothing: it must fail.", HoldDeleted, load=SMALL_LOAD)
+    reports = [run_one(one, 3, broker=None, data_dir=tmp_path, shared=stacks) for one in (flood, kill, wrong, flood)]
+    assert [report.passed for report in reports] == [True, True, False, True], [r.failures for r in reports]
+    assert [report.on_stack_after for report in reports] == [[], [SHARED[0]], list(SHARED), []]
+    assert reports[2].kept is not None
+    assert {path.name for path in Path(reports[2].kept, "logs").iterdir()} >= {f"{name}-3" for name in SHARED}
+    stacks.end()
+    assert [str(path) for path in tmp_path.iterdir()] == [reports[2].kept]

@@ -37,6 +37,13 @@ class Grave(NamedTuple):
     record: Record
 
 
+class Named(msgspec.Struct):
+    """The key of a submission, whatever stands around it."""
+
+    channel: str
+    submission_id: str
+
+
 @pytest.mark.timeout(120)
 async def test_poison_between_good_neighbours(parts: Parts, running: Workers) -> None:
     """The same workers live on; each bad record is one dead letter, byte for byte; each good one is decided."""
@@ -168,7 +175,7 @@ def check_decided(
     asked: Counter[tuple[str, str]] = Counter()
     for dose, place in zip(given, places, strict=True):
         if place not in graves:
-            body = msgspec.json.decode((dose.value or b"").decode("utf-8", "replace"))
-            asked[body["channel"], body["submission_id"]] += 1
+            named = msgspec.json.decode((dose.value or b"").decode("utf-8", "replace"), type=Named)
+            asked[named.channel, named.submission_id] += 1
     assert decided == asked
     assert sum(asked[key] for key in asked if key[0] == CHANNEL and key[1].startswith("good-")) >= GOOD
