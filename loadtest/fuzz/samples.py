@@ -4,6 +4,8 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
+from streams.messages import ReportType
+
 Body = dict[str, Any]
 """A message as JSON has it."""
 
@@ -17,6 +19,7 @@ _TIMES = (
     "2099-12-31T23:59:59.999999Z",
     "2028-02-29T12:00:00.5+05:45",
 )
+_TYPES = tuple(ReportType)
 _SHIP_TO = ("name", "phone", "country", "region", "city", "postal_code", "address")
 
 
@@ -44,7 +47,7 @@ def report(choose: Random) -> Body:
     body: Body = {
         "event_id": f"E-{choose.getrandbits(64):x}",
         "source": choose.choice(("pay", "wms.2", "z" * 32)),
-        "type": choose.choice(("payment.succeeded", "order.cancelled")),
+        "type": choose.choice(_TYPES),
         "order_id": str(UUID(int=choose.getrandbits(128))),
         "occurred_at": choose.choice(_TIMES),
     }
@@ -52,6 +55,9 @@ def report(choose: Random) -> Body:
         body["amount"] = choose.choice((0, 1, 2**53 - 1))
     if choose.random() < 0.3:
         body["note"] = choose.choice((*_TEXTS, None))
+    if choose.random() < 0.3:
+        more = {"shipment": "SF-1", "sku": "TEA", "raw_code": choose.choice(_TEXTS), "zone": "Asia/Shanghai"}
+        body |= {name: more[name] for name in choose.sample(sorted(more), 2)}
     return body
 
 

@@ -76,12 +76,12 @@ UNFORESEEN = ("except Exception", '"undecodable"')
 
 
 def _lines(module: Any) -> set[tuple[str, int]]:
-    """Every line of the functions of a module, with the function's name."""
+    """Every line of the functions of a module, with the function's name; not what runs when it is imported."""
     found: set[tuple[str, int]] = set()
 
     def walk(code: Any) -> None:
         for constant in code.co_consts:
-            if hasattr(constant, "co_code"):
+            if hasattr(constant, "co_code") and not (code.co_name == "<module>" and constant.co_name.startswith("<")):
                 if constant.co_flags & CO_OPTIMIZED:  # a function, not the body of a class
                     lines = {line for _, _, line in constant.co_lines() if line is not None}
                     found.update((constant.co_name, line) for line in lines - {constant.co_firstlineno})
