@@ -22,11 +22,17 @@ QUICK = Load(seconds=9.0)
 """For faults of five seconds at the most: most are healed while orders still come."""
 
 SINGLE: tuple[Drill, ...] = (
-    Drill("worker-kill", "Intake workers killed -9 in the middle of batches lose and double nothing.", WorkerKill),
+    Drill(
+        "worker-kill",
+        "Intake workers killed -9 in the middle of batches lose and double nothing.",
+        WorkerKill,
+        own_stack=True,
+    ),
     Drill(
         "worker-stall",
         "A worker frozen past its session, whose partitions others took, wakes up and does no harm.",
         WorkerStall,
+        own_stack=True,
         lasts_s=(8.0, 10.0),
     ),
     Drill("worker-drain", "A worker told to end finishes what it has in hands, in time, and ends with 0.", WorkerDrain),
@@ -185,6 +191,7 @@ SINGLE: tuple[Drill, ...] = (
             f"Workers and {link.capitalize()}: {proves}.",
             partial(Network, link, mode, delay_s=delay_s),
             load=QUICK if lasts_s[1] <= 5.0 else Load(),
+            own_stack=link == "kafka",
             lasts_s=lasts_s,
             stops_all=mode is not Mode.OPEN,
         )
@@ -274,6 +281,7 @@ DRILLS: dict[str, Drill] = {
             "two-at-once",
             "Two faults on different parts, drawn by the seed, the second while the first is there.",
             TwoAtOnce,
+            own_stack=True,
             lasts_s=(6.0, 9.0),
         ),
     )
