@@ -115,8 +115,8 @@ class Drill:
     holds_end: bool = False
     """Whether `settings` let holds expire during the drill: all must have ended before the books are looked at."""
     own_stack: bool = False
-    """Whether its fault prepares the servers, or leaves traces that others would trip over: in the books, or members that
-    went without a word in a consumer group, which on tansu nobody can join again once it was empty."""
+    """Whether its fault prepares the servers, or leaves traces that others would trip over: in the books, or in a group
+    members that went without a word. On tansu nobody can join such a group again once it was empty."""
     missing_here: Callable[[], str | None] = lambda: None
     """Why this machine cannot run it, None when it can."""
 
