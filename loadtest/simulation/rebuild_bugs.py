@@ -17,7 +17,6 @@ from streams.core.stock import Pool
 from streams.errors import Fenced
 from streams.intake.batch import Batch
 from streams.intake.pipeline import Intake
-from streams.lifecycle import Lifecycle
 from streams.stores.ledger_fake import FakeLedger
 from streams.stores.stock_fake import FakeStock
 
@@ -130,7 +129,13 @@ def _no_one_recovers() -> AbstractContextManager[Any]:
 
 @contextlib.contextmanager
 def _unchecked_ledger() -> Iterator[None]:
-    with patch.object(FakeLedger, "_fence", _nothing), patch.object(Lifecycle, "_check_newest", _at_once):
+    with patch.object(FakeLedger, "_fence", _nothing), _unasked():
+        yield
+
+
+@contextlib.contextmanager
+def _unasked() -> Iterator[None]:
+    with patch("streams.lifecycle.check_newest", _at_once), patch("streams.expiry.check_newest", _at_once):
         yield
 
 
@@ -141,7 +146,7 @@ _PLANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
     "old-verdicts": ("what the old stock decided is written under the new epoch", _old_verdicts_under_the_new_epoch),
     "lost-unasked": (
         "a hold is taken for lost on the word of a stock that is past",
-        lambda: patch.object(Lifecycle, "_check_newest", _at_once),
+        _unasked,
     ),
     "no-catch-up": (
         "a new stock is asked before what the old one had decided is decided anew",
