@@ -68,7 +68,7 @@ def corner(name: Name, value: bytes, *, taken: bool) -> str | None:
         text = value.decode()
     except UnicodeDecodeError:
         # A parser that skips what it does not know need not look whether that is text.
-        blanked = value.decode("utf-8", "replace").encode()
+        blanked = value.decode("utf-8", "replace").replace("\ufffd", "?").encode()  # no longer than it was
         if taken and judged(name, blanked):
             return "not UTF-8 in an unknown field"
         return corner(name, blanked, taken=taken) if taken else None
