@@ -30,6 +30,10 @@ class Given:
     naming: tuple[str, ...] = ()
     with_stores: bool = False
 
+    def shows_secret(self) -> bool:
+        """Whether the password stands where it is none: among the arguments, or in a file."""
+        return SECRET in "".join(self.argv) or any(SECRET.encode() in text for text in self.files.values())
+
     def text(self) -> str:
         """For people."""
         around = {"environment": dict(self.environ), "files": dict(self.files)}
@@ -44,13 +48,13 @@ def tried(given: Given) -> tuple[Ran, str | None]:
             (directory / name).write_bytes(content)
         (directory / "a-directory").mkdir()
         ran = run(given.argv, given.environ)
-        return ran, wrong_with(ran, given.naming, knows_secret=SECRET in "".join(given.argv))
+        return ran, wrong_with(ran, given.naming, knows_secret=given.shows_secret())
 
 
 def wrong_with(ran: Ran, naming: tuple[str, ...] = (), *, knows_secret: bool = False) -> str | None:
     """What is wrong with how the program ended, in few words and the detail; None if nothing is.
 
-    `knows_secret`: the password stood among the arguments, where it is none.
+    `knows_secret`: the password stood where it is none, and may be told.
     """
     if ran.error is not None:
         return f"it raised {type(ran.error).__name__}: {ran.error}"
