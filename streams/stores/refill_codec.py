@@ -13,9 +13,9 @@ from msgspec import Raw
 
 from streams.core.books import Action
 from streams.core.memory import KeptDecision, KeptHold, KeptPromotion, KeptUnits, Page
-from streams.core.stock import End, Pool, pool_of
+from streams.core.stock import End, Pool
 from streams.stores.stock_checks import check_promotion
-from streams.stores.stock_keys import field, owner
+from streams.stores.stock_keys import field, hold_text, owner
 
 _pack = msgspec.msgpack.Encoder().encode
 _memo = struct.Struct(">B8s16sQQ").pack
@@ -32,9 +32,10 @@ def encode_page(page: Page) -> bytes:
     """The page as one msgpack blob of lists of strings."""
     lists: dict[str, Iterable[bytes]] = {
         "promos": _promotions(page.promotions),
-        "free": _account(page.pools, "free"),
-        "held": _account(page.pools, "held"),
-        "sold": _account(page.pools, "sold"),
+        "free": _account((pool, pool.free) for pool in page.pools),
+        "on_hand": _account((pool, pool.free + pool.held) for pool in page.pools),
+        # A pool is known by standing in the others; this one begins with the first unit.
+        "sold": _account((pool, pool.sold) for pool in page.pools if pool.sold),
         "bought": _bought(page.bought),
         "holds": [part for hold in page.holds for part in (hold.order_id, encode_hold(hold))],
         "due": _due(page.holds),
@@ -48,9 +49,8 @@ def encode_page(page: Page) -> bytes:
 
 def encode_hold(hold: KeptHold) -> bytes:
     """A hold as Redis keeps it."""
-    pool = pool_of(hold.promotion_id)
-    lines = "".join(f"\n{field(sku, pool)}\n{units}" for sku, units in hold.quantities)
-    return _times(hold.decided_at_ms, hold.due_ms) + (_owner(hold.promotion_id, hold.buyer_id) + lines).encode()
+    owned = _owner(hold.promotion_id, hold.buyer_id)
+    return _times(hold.decided_at_ms, hold.due_ms) + (owned + hold_text(hold.quantities)).encode()
 
 
 def _owner(promotion_id: str | None, buyer_id: str) -> str:
@@ -73,11 +73,8 @@ def _due(holds: Sequence[KeptHold]) -> list[bytes]:
     return found
 
 
-def _account(pools: Sequence[Pool], account: str) -> list[bytes]:
-    units = attrgetter(account)
-    # A pool is known by standing in `free`; the other accounts begin with the first unit.
-    some = [pool for pool in pools if account == "free" or units(pool)]
-    return [part for pool in some for part in (field(pool.sku, pool.pool).encode(), str(units(pool)).encode())]
+def _account(units: Iterable[tuple[Pool, int]]) -> list[bytes]:
+    return [part for pool, n in units for part in (field(pool.sku, pool.pool).encode(), str(n).encode())]
 
 
 def _bought(bought: Sequence[KeptUnits]) -> list[bytes]:

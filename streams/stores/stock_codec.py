@@ -12,7 +12,7 @@ from msgspec import Raw
 
 from streams.core.stock import Code, Reservation, Verdict, pool_of
 from streams.stores.stock_checks import check_batch, check_order_units, distinct_lines
-from streams.stores.stock_keys import field, owner, split_field
+from streams.stores.stock_keys import field, hold_text, owner
 
 _pack = msgspec.msgpack.Encoder().encode
 _times = struct.Struct(">QQ")
@@ -121,9 +121,10 @@ def decode_verdicts(answer: bytes, batch: Sequence[Reservation], *, now_ms: int,
 def decode_hold(packed: bytes) -> StoredHold:
     """A hold from its bytes."""
     decided_at_ms, due_ms = _times.unpack_from(packed)
-    _, *texts = packed[_times.size :].split(b"\n")
-    lines = [(*split_field(name), int(units)) for name, units in zip(texts[::2], texts[1::2], strict=True)]
-    return StoredHold(decided_at_ms, due_ms, lines[0][1], tuple((sku, units) for sku, _, units in lines))
+    owned, *texts = packed[_times.size :].decode().split("\n")
+    promotion, _, _ = owned.partition("|")
+    quantities = tuple((sku, int(units)) for sku, units in zip(texts[::2], texts[1::2], strict=True))
+    return StoredHold(decided_at_ms, due_ms, pool_of(promotion or None), quantities)
 
 
 class _Baskets(NamedTuple):
@@ -137,28 +138,43 @@ class _Baskets(NamedTuple):
     units: list[int]
 
 
+class _Numbers(dict[str, int]):
+    """Numbers of the fields of one pool's SKUs, each given when it is first asked for."""
+
+    def __init__(self, pool: str, fields: list[str]) -> None:
+        self._pool, self._fields = pool, fields
+
+    def __missing__(self, sku: str) -> int:
+        self._fields.append(field(sku, self._pool))
+        number = self[sku] = len(self._fields)
+        return number
+
+
 def _baskets(promotions: Sequence[str | None], quantities: Sequence[tuple[tuple[str, int], ...]]) -> _Baskets:
     baskets = _Baskets([], [], [], [], [], [])
-    fields: dict[str, int] = {}
-    # Distinct baskets of each promotion, and of main: the hot loop below looks up a tuple that is there already.
-    numbers: dict[str | None, dict[tuple[tuple[str, int], ...], int]] = {promotion: {} for promotion in promotions}
-    of, add_field, add_units = baskets.of, baskets.field.append, baskets.units.append
+    numbers = {promotion: _Numbers(pool_of(promotion), baskets.fields) for promotion in set(promotions)}
+    # What asks for one SKU often asks for the same as others, and then is one basket. What asks for several seldom
+    # does, and to find out would cost more.
+    known: dict[str | None, dict[tuple[str, int], int]] = {promotion: {} for promotion in numbers}
+    of, ends, texts = baskets.of, baskets.end, baskets.text
+    add_fields, add_units = baskets.field.extend, baskets.units.extend
+    line_count = 0
     for promotion, asked in zip(promotions, quantities, strict=True):
-        known = numbers[promotion]
-        number = known.get(asked)
-        if number is None:
-            pool = pool_of(promotion)
-            text = ""
-            for sku, units in asked if len(asked) == 1 else distinct_lines(asked).items():
-                name = field(sku, pool)
-                add_field(fields.setdefault(name, len(fields) + 1))
-                add_units(units)
-                text += f"\n{name}\n{units}"
-            baskets.text.append(text)
-            baskets.end.append(len(baskets.units))
-            number = known[asked] = len(baskets.end)
-        of.append(number)
-    return baskets._replace(fields=list(fields))
+        if len(asked) == 1:
+            number = known[promotion].setdefault(asked[0], len(ends) + 1)
+            if number <= len(ends):
+                of.append(number)
+                continue
+        of_pool = numbers[promotion]
+        fields = [of_pool[sku] for sku, _ in asked]
+        lines = asked if len(set(fields)) == len(fields) else tuple(distinct_lines(asked).items())
+        add_fields(fields if lines is asked else [of_pool[sku] for sku, _ in lines])
+        add_units([units for _, units in lines])
+        texts.append(hold_text(lines))
+        line_count += len(lines)
+        ends.append(line_count)
+        of.append(len(ends))
+    return baskets
 
 
 def _binary(value: bytes) -> bytes:

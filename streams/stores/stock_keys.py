@@ -4,6 +4,8 @@ Every key is `<prefix><name>`; the prefix carries a hash tag, so that all keys o
 Units stand in one hash per account under `sku|pool`, a buyer's units of a promotion under `promotion|buyer`.
 """
 
+from collections.abc import Iterable
+
 from streams.core.stock import MAIN, promo_pool
 
 PREFIX = "fw:{0}:"
@@ -26,6 +28,11 @@ def split_field(name: bytes) -> tuple[str, str]:
 def owner(promotion_id: str, buyer_id: str) -> str:
     """Field of a buyer in a promotion. A promotion's id has no `|`, so no two pairs share a text."""
     return f"{promotion_id}|{buyer_id}"
+
+
+def hold_text(quantities: Iterable[tuple[str, int]]) -> str:
+    """The lines of a hold, as lua/include/holds.lua reads them."""
+    return "".join([f"\n{sku}\n{units}" for sku, units in quantities])
 
 
 def promotion_of(pool: str) -> str | None:

@@ -1,7 +1,9 @@
 """The stock in Redis or Valkey, 7.0 or newer: one Lua script per action, one round trip per call.
 
 <prefix>meta          hash   epoch, stamp, installation, generation, rotate_at_ms; rebuilding, in place of an epoch
-<prefix>free|held|sold hash  `sku|pool` → units
+<prefix>free          hash   `sku|pool` → units that may be promised
+<prefix>on_hand       hash   `sku|pool` → units free or held; those held are the difference, so a hold is one write
+<prefix>sold          hash   `sku|pool` → units
 <prefix>seen:0|1      hash   idempotency key → first decision; two generations, see lua/include/rotation.lua
 <prefix>holds         hash   order id → hold, see lua/include/holds.lua
 <prefix>due           zset   batches of order ids by deadline; those confirmed or released meanwhile are skipped
@@ -50,7 +52,8 @@ _PAGE = 1_000
 """Entries asked for at once where all are streamed."""
 
 _STAMP = re.compile(rb"(?:run_id|master_replid2):([0-9a-f]+)")
-"""As lua/include/stamp.lua reads it."""
+_LAYOUT = b":2"
+"""As lua/include/stamp.lua reads and writes them."""
 
 _pack = msgspec.msgpack.Encoder().encode
 _terms = msgspec.msgpack.Decoder(tuple[int, int, int, int])
@@ -100,7 +103,7 @@ class RedisStock(Stock):
             None if epoch is None else int(epoch),
             None if installation is None else UUID(installation.decode()),
             None if rebuilding is None else int(rebuilding),
-            stamp is not None and stamp != b"".join(_STAMP.findall(server)),
+            stamp is not None and stamp != b"".join(_STAMP.findall(server)) + _LAYOUT,
         )
 
     async def begin_rebuild(self, epoch: int, installation: UUID, *, take_over: bool = False) -> None:
@@ -270,13 +273,13 @@ class RedisStock(Stock):
             return []
         try:
             async with self._client.pipeline(transaction=True) as pipe:
-                for account in ("free", "held", "sold"):
+                for account in ("free", "on_hand", "sold"):
                     pipe.execute_command("HMGET", self._key(account), *fields)
-                free, held, sold = await pipe.execute()
+                free, on_hand, sold = await pipe.execute()
         except RAISED as error:
             raise fault(error) from error
         return [
-            Pool(*split_field(name), int(free[i]), int(held[i] or 0), int(sold[i] or 0))
+            Pool(*split_field(name), int(free[i]), int(on_hand[i] or 0) - int(free[i]), int(sold[i] or 0))
             for i, name in enumerate(fields)
             if free[i] is not None
         ]

@@ -187,9 +187,10 @@ async def known(stock: Stock, url: str | None = None) -> Known:
 
 
 async def _of_redis(client: Redis, prefix: bytes) -> Known:
-    names = ["free", "held", "sold", "seen:0", "seen:1", "holds", "ended:0", "ended:1", "unsettled", "promos", "bought"]
-    hashes: dict[str, Any] = {name: await client.hgetall(prefix + name.encode()) for name in [*names, "refs"]}
-    for name in ("held", "sold", "bought"):
+    names = ["free", "on_hand", "sold", "holds", "unsettled", "promos", "bought", "refs"]
+    names += ["seen:0", "seen:1", "ended:0", "ended:1"]
+    hashes: dict[str, Any] = {name: await client.hgetall(prefix + name.encode()) for name in names}
+    for name in ("sold", "bought"):
         hashes[name] = {key: units for key, units in hashes[name].items() if units != b"0"}
     now, before = ("1", "0") if await client.hget(prefix + b"meta", "generation") == b"1" else ("0", "1")
     for name in ("seen", "ended"):

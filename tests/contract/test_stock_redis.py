@@ -117,7 +117,7 @@ async def test_keys_are_those_of_the_headers(stock: RedisStock, client: Redis) -
     await stock.confirm(EPOCH, [oid(1)])
     await stock.expire_due(EPOCH, now_ms=NOW_MS + TTL_MS, limit=1)
     await reserve(stock, order(4, ("A", 1)), ttl_ms=TTL_MS)
-    plain = ["bought", "due", "free", "held", "holds", "meta", "promos", "refs", "sold", "unsettled"]
+    plain = ["bought", "due", "free", "holds", "meta", "on_hand", "promos", "refs", "sold", "unsettled"]
     names = sorted([*plain, "ended:0", "seen:0"])
     assert sorted([key async for key in client.scan_iter(stock._key("*"))]) == [stock._key(name) for name in names]
 

@@ -48,6 +48,8 @@ async def break_(kind: Kind, stock: Stock, name: str, field: Any, value: Any) ->
             await client.hdel(stock._key(name), field)
         else:
             await client.hset(stock._key(name), field, value)
+            if name == "free":  # of pools that hold nothing
+                await client.hset(stock._key("on_hand"), field, value)
     finally:
         await client.aclose()
 

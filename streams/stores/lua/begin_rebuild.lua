@@ -2,7 +2,7 @@
 -- begin_rebuild: Empties the stock, to be refilled under a new epoch.
 -- KEYS[1] meta: epoch, stamp, rebuilding, installation
 -- KEYS[2] free: dropped
--- KEYS[3] held: dropped
+-- KEYS[3] on_hand: dropped
 -- KEYS[4] sold: dropped
 -- KEYS[5] seen:0: dropped
 -- KEYS[6] seen:1: dropped

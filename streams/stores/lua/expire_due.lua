@@ -2,7 +2,7 @@
 -- expire_due: Ends holds whose deadline has come, the oldest first, and lists all that are not yet settled.
 -- KEYS[1] meta: epoch, generation, rotate_at_ms
 -- KEYS[2] free: units by `sku|pool`
--- KEYS[3] held: units by `sku|pool`
+-- KEYS[3] on_hand: units free or held by `sku|pool`
 -- KEYS[4] holds: live holds by order id
 -- KEYS[5] due: one member per batch, its deadline and the ids it accepted; score is the deadline
 -- KEYS[6] unsettled: end letter and hold of expired orders by id
@@ -19,7 +19,7 @@
 -- RETURNS: false when the work of one call is done and more is due: call again; else a list of id, letter and hold, …
 -- CODES: EXPIRED=e EXPIRED_TO_MAIN=E
 
-local META, FREE, HELD, HOLDS, DUE, UNSETTLED = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local META, FREE, ON_HAND, HOLDS, DUE, UNSETTLED = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local ENDED_0, ENDED_1, PROMOS, BOUGHT, SEEN_0, SEEN_1 = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12]
 local EXPIRED, EXPIRED_TO_MAIN = 'e', 'E'
 

@@ -2,7 +2,7 @@
 -- install_epoch: Gives its epoch to a stock that was refilled under it, or that is empty.
 -- KEYS[1] meta: epoch, stamp, rebuilding
 -- KEYS[2] free: must be empty, unless refilled
--- KEYS[3] held: must be empty, unless refilled
+-- KEYS[3] on_hand: must be empty, unless refilled
 -- KEYS[4] sold: must be empty, unless refilled
 -- KEYS[5] holds: must be empty, unless refilled
 -- KEYS[6] promos: must be empty, unless refilled

@@ -2,7 +2,7 @@
 -- refill: Writes a page of what the ledger remembers into a stock that is being rebuilt.
 -- KEYS[1] meta: rebuilding, stamp
 -- KEYS[2] free: units by `sku|pool`
--- KEYS[3] held: units by `sku|pool`
+-- KEYS[3] on_hand: units free or held by `sku|pool`
 -- KEYS[4] sold: units by `sku|pool`
 -- KEYS[5] seen:1: decisions, as the older generation: they are of the past
 -- KEYS[6] holds: live holds by order id
@@ -18,7 +18,7 @@
 -- RETURNS: 0
 -- CODES: EXPIRED=e EXPIRED_TO_MAIN=E
 
-local META, FREE, HELD, SOLD, SEEN_1, HOLDS, DUE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local META, FREE, ON_HAND, SOLD, SEEN_1, HOLDS, DUE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local ENDED_0, ENDED_1, UNSETTLED, PROMOS, BOUGHT, REFS = KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13]
 local EXPIRED, EXPIRED_TO_MAIN = 'e', 'E'
 
@@ -37,7 +37,7 @@ end
 
 local page = cmsgpack.unpack(ARGV[2])
 in_slices('HSET', FREE, page.free)
-in_slices('HSET', HELD, page.held)
+in_slices('HSET', ON_HAND, page.on_hand)
 in_slices('HSET', SOLD, page.sold)
 in_slices('HSET', SEEN_1, page.seen)
 in_slices('HSET', ENDED_1, page.ended)

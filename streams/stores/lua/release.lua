@@ -2,7 +2,7 @@
 -- release: Gives holds back, to their pool or, when its promotion has closed, to main.
 -- KEYS[1] meta: epoch, generation
 -- KEYS[2] free: units by `sku|pool`
--- KEYS[3] held: units by `sku|pool`
+-- KEYS[3] on_hand: units free or held by `sku|pool`
 -- KEYS[4] holds: live holds by order id
 -- KEYS[5] ended:0: ends of holds, one generation
 -- KEYS[6] ended:1: ends of holds, the other generation
@@ -13,7 +13,7 @@
 -- RETURNS: one letter per order id: RELEASED, RELEASED_TO_MAIN, the end that came first, or UNKNOWN.
 -- CODES: RELEASED=r RELEASED_TO_MAIN=R UNKNOWN=?
 
-local META, FREE, HELD, HOLDS, ENDED_0, ENDED_1 = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local META, FREE, ON_HAND, HOLDS, ENDED_0, ENDED_1 = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local PROMOS, BOUGHT = KEYS[7], KEYS[8]
 local RELEASED, RELEASED_TO_MAIN, UNKNOWN = 'r', 'R', '?'
 

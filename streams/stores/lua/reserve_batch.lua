@@ -2,15 +2,14 @@
 -- reserve_batch: Decides submissions in order, all lines or none, and remembers each decision beside its key.
 -- KEYS[1] meta: epoch, generation, rotate_at_ms
 -- KEYS[2] free: units by `sku|pool`
--- KEYS[3] held: units by `sku|pool`
--- KEYS[4] seen:0: decisions by idempotency key, one generation
--- KEYS[5] seen:1: decisions by idempotency key, the other generation
--- KEYS[6] holds: live holds by order id
--- KEYS[7] due: one member per batch, its deadline and the ids it accepted; score is the deadline
--- KEYS[8] promos: promotions by id
--- KEYS[9] bought: units by `promotion|buyer`
--- KEYS[10] ended:0: ends of holds, rotated here
--- KEYS[11] ended:1: ends of holds, rotated here
+-- KEYS[3] seen:0: decisions by idempotency key, one generation
+-- KEYS[4] seen:1: decisions by idempotency key, the other generation
+-- KEYS[5] holds: live holds by order id
+-- KEYS[6] due: one member per batch, its deadline and the ids it accepted; score is the deadline
+-- KEYS[7] promos: promotions by id
+-- KEYS[8] bought: units by `promotion|buyer`
+-- KEYS[9] ended:0: ends of holds, rotated here
+-- KEYS[10] ended:1: ends of holds, rotated here
 -- ARGV[1] epoch: the ledger's
 -- ARGV[2] now_ms: milliseconds since 1970
 -- ARGV[3] retention_ms: how long a decision is remembered at least
@@ -20,8 +19,8 @@
 -- CODES: ACCEPTED=0 OUT_OF_STOCK=1 UNKNOWN_SKU=2 UNKNOWN_PROMOTION=3 PROMOTION_NOT_OPEN=4 PROMOTION_CLOSED=5
 -- CODES: NOT_IN_PROMOTION=6 BUYER_LIMIT=7 REPLAY=8 CONFLICT=9
 
-local META, FREE, HELD, SEEN_0, SEEN_1, HOLDS = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local DUE, PROMOS, BOUGHT, ENDED_0, ENDED_1 = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
+local META, FREE, SEEN_0, SEEN_1, HOLDS = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local DUE, PROMOS, BOUGHT, ENDED_0, ENDED_1 = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local ACCEPTED, OUT_OF_STOCK, UNKNOWN_SKU, UNKNOWN_PROMOTION, PROMOTION_NOT_OPEN = 0, 1, 2, 3, 4
 local PROMOTION_CLOSED, NOT_IN_PROMOTION, BUYER_LIMIT, REPLAY, CONFLICT = 5, 6, 7, 8, 9
 
@@ -103,7 +102,7 @@ local function take(i)
   for line = from, to do
     local field, wanted = line_field[line], line_units[line]
     free[field] = free[field] - wanted
-    taken[field] = (taken[field] or 0) + wanted
+    taken[field] = true
     units = units + wanted
   end
   if with_promotions and promotion_of[i] > 0 and limits[promotion_of[i]] > 0 then
@@ -187,17 +186,12 @@ for i = 1, count do
   if replay then answer_memos[#answer_memos + 1] = memo end
 end
 
-local touched, free_pairs, held_pairs, bought_pairs = {}, {}, {}, {}
--- Numbers are written out here, for the server would do it through floating point, at several times the cost.
+local free_pairs, bought_pairs, changed = {}, {}, 0
+-- Numbers are written out here, for the server would do it through floating point, at several times the cost. What is
+-- held needs no writing: it is what a pool has on hand and is not free.
 for f in pairs(taken) do
-  touched[#touched + 1] = f
-  held_pairs[#touched] = fields[f]
-end
-local held = hmget(HELD, held_pairs)
-for t = 1, #touched do
-  local f = touched[t]
-  free_pairs[2 * t - 1], free_pairs[2 * t] = fields[f], string.format('%d', free[f])
-  held_pairs[2 * t - 1], held_pairs[2 * t] = fields[f], string.format('%d', (held[t] or 0) + taken[f])
+  changed = changed + 2
+  free_pairs[changed - 1], free_pairs[changed] = fields[f], string.format('%d', free[f])
 end
 for o in pairs(bought_changed) do
   bought_pairs[#bought_pairs + 1] = owners[o]
@@ -207,7 +201,6 @@ end
 in_slices('HSET', seen_now, seen_pairs)
 in_slices('HSET', HOLDS, hold_pairs)
 in_slices('HSET', FREE, free_pairs)
-in_slices('HSET', HELD, held_pairs)
 in_slices('HSET', BOUGHT, bought_pairs)
 if held_count > 0 then
   -- The deadline leads the member, so that equal ids under another deadline are another member.

@@ -2,26 +2,27 @@
 -- retake: Sells to an order whose hold has expired, from the first pool that has all of it.
 -- KEYS[1] meta: epoch, generation
 -- KEYS[2] free: units by `sku|pool`
--- KEYS[3] sold: units by `sku|pool`
--- KEYS[4] holds: live holds by order id
--- KEYS[5] ended:0: ends of holds, one generation
--- KEYS[6] ended:1: ends of holds, the other generation
--- KEYS[7] promos: promotions by id
--- KEYS[8] bought: units by `promotion|buyer`
+-- KEYS[3] on_hand: units free or held by `sku|pool`
+-- KEYS[4] sold: units by `sku|pool`
+-- KEYS[5] holds: live holds by order id
+-- KEYS[6] ended:0: ends of holds, one generation
+-- KEYS[7] ended:1: ends of holds, the other generation
+-- KEYS[8] promos: promotions by id
+-- KEYS[9] bought: units by `promotion|buyer`
 -- ARGV[1] epoch: the ledger's
 -- ARGV[2] id: the order's
 -- ARGV[3] wanted: msgpack {pools: [{promotion or "", fields}], units}, own pool first
 -- RETURNS: a letter: LATE_FROM_POOL, LATE_FROM_MAIN, LATE_REFUSED, the end that came first, or UNKNOWN.
 -- CODES: EXPIRED=e EXPIRED_TO_MAIN=E LATE_FROM_POOL=l LATE_FROM_MAIN=L LATE_REFUSED=x UNKNOWN=?
 
-local META, FREE, SOLD, HOLDS, ENDED_0, ENDED_1 = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local PROMOS, BOUGHT = KEYS[7], KEYS[8]
+local META, FREE, ON_HAND, SOLD, HOLDS, ENDED_0 = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local ENDED_1, PROMOS, BOUGHT = KEYS[7], KEYS[8], KEYS[9]
 local EXPIRED, EXPIRED_TO_MAIN, LATE_FROM_POOL, LATE_FROM_MAIN = 'e', 'E', 'l', 'L'
 local LATE_REFUSED, UNKNOWN = 'x', '?'
 
 -- INCLUDE: epoch
 -- INCLUDE: slices
--- INCLUDE: accounts
+-- INCLUDE: free_units
 -- INCLUDE: ends
 -- INCLUDE: promotions
 
@@ -65,9 +66,9 @@ for p = 1, #wanted.pools do
   if change then
     local taken = {}
     for field, units in pairs(change) do taken[field] = -units end
-    local free, sold = changed(FREE, taken), changed(SOLD, change)
+    local sold = changed(SOLD, change)
     letter = p == 1 and LATE_FROM_POOL or LATE_FROM_MAIN
-    in_slices('HSET', FREE, free)
+    write_free(taken)
     in_slices('HSET', SOLD, sold)
     if counted then redis.call('HINCRBY', BOUGHT, owner, string.format('%.0f', total)) end
     redis.call('HSET', ended_now, id, letter)
