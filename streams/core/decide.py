@@ -91,67 +91,67 @@ def _same_instance(verdict: Verdict, stored: StoredDecision) -> bool:
 
 def first_answer(intent: Intent, verdict: Verdict, *, token: str) -> Decision:
     """The decision to announce for the first submission of its key, just written to the ledger. Most answers are."""
-    s = intent.submission
+    channel, submission_id = intent.submission_key
     code, _, _, _, decided_at_ms, held_until_ms = verdict
     accepted = code is Code.ACCEPTED
     return Decision(  # by position: twice as fast as by name, and this is once an order
         _uuid_of(intent, verdict),
-        s.submission_id,
-        s.channel,
+        submission_id,
+        channel,
         Outcome.ACCEPTED if accepted else Outcome.REJECTED,
         to_datetime(decided_at_ms),
-        s.submitted_at,
+        intent.submitted_at,
         intent.trace_id,
-        s.currency,
+        intent.currency,
         intent.total,
         REASON_OF[code],
         False,
         _lines(intent) if accepted else (),
         to_datetime(held_until_ms) if accepted else None,
-        s.promotion_id,
+        intent.reservation.promotion_id,
         token,
     )
 
 
 def _from_stored(intent: Intent, stored: StoredDecision, *, replay: bool, token: str) -> Decision:
-    s = intent.submission
+    channel, submission_id = intent.submission_key
     return Decision(
         order_id=stored.order_id,
-        submission_id=s.submission_id,
-        channel=s.channel,
+        submission_id=submission_id,
+        channel=channel,
         outcome=stored.outcome,
         decided_at=stored.decided_at,
-        submitted_at=s.submitted_at,
+        submitted_at=intent.submitted_at,
         trace_id=stored.trace_id or intent.trace_id,
-        currency=s.currency,
+        currency=intent.currency,
         total=intent.total,
         reason=stored.reason,
         replay=replay,
         lines=_lines(intent) if stored.outcome is Outcome.ACCEPTED else (),
         held_until=stored.held_until,
-        promotion_id=s.promotion_id,
+        promotion_id=intent.reservation.promotion_id,
         read_token=token,
     )
 
 
 def _conflict(intent: Intent, order_id: UUID, now_ms: int, token: str) -> Answer:
-    s = intent.submission
+    channel, submission_id = intent.submission_key
     decision = Decision(
         order_id=order_id,
-        submission_id=s.submission_id,
-        channel=s.channel,
+        submission_id=submission_id,
+        channel=channel,
         outcome=Outcome.REJECTED,
         decided_at=to_datetime(now_ms),
-        submitted_at=s.submitted_at,
+        submitted_at=intent.submitted_at,
         trace_id=intent.trace_id,
-        currency=s.currency,
+        currency=intent.currency,
         total=intent.total,
         reason=Reason.CONFLICTING_REPEAT,
-        promotion_id=s.promotion_id,
+        promotion_id=intent.reservation.promotion_id,
         read_token=token,
     )
     seen_at = to_datetime(now_ms)
-    kept = Conflict(s.channel, s.submission_id, intent.fingerprint, intent.partition, intent.offset, seen_at)
+    kept = Conflict(channel, submission_id, intent.fingerprint, intent.partition, intent.offset, seen_at)
     return Answer(decision, conflict=kept)
 
 

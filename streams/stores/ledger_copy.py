@@ -12,7 +12,7 @@ from functools import lru_cache
 import msgspec
 
 from streams.core.books import Booking
-from streams.messages import Line
+from streams.core.intent import Asked
 from streams.stores.ledger_codes import VERDICTS
 from streams.stores.ledger_rules import assert_adds_up
 
@@ -53,8 +53,8 @@ def copy_of(batch: Iterable[Booking]) -> bytes:
     columns = len(COLUMNS)
     for booking in batch:
         intent, order_id, reason, decided_at_ms, held_until_ms = booking
-        submission, reservation = intent.submission, intent.reservation
-        trace = intent.trace_id
+        channel, submission_id = intent.submission_key
+        reservation, trace = intent.reservation, intent.trace_id
         add(
             _fixed(
                 columns, 8, decided_at_ms * 1000 - PG_EPOCH_US, 8, intent.submitted_at_us - PG_EPOCH_US,
@@ -62,22 +62,23 @@ def copy_of(batch: Iterable[Booking]) -> bytes:
                 reservation.fingerprint,
             )
         )  # fmt: skip
-        add(_name(submission.channel))
-        add(_text(submission.submission_id))
+        add(_names[channel])
+        add(_text(submission_id))
         add(_NULL if trace == order_id.hex else _text(trace))
         if reason is not None:
             add(_REJECTED_TAIL)
             continue
         assert held_until_ms, f"an accepted order is held until some time: {booking}"
-        assert_adds_up(booking)
         add(_accepted(8, held_until_ms * 1000 - PG_EPOCH_US, 8, intent.total))
-        add(_text(submission.buyer_id))
-        add(_name(submission.currency))
-        add(_NULL if submission.promotion_id is None else _name(submission.promotion_id))
-        add(_NULL if submission.channel_order_no is None else _text(submission.channel_order_no))
-        add(_NULL if submission.ship_to is None else _sized(_encode_json(submission.ship_to)))
-        lines = submission.lines
-        add(_one_line(lines[0]) if len(lines) == 1 else _arrays(lines))
+        promotion_id, channel_order_no, ship_to = reservation.promotion_id, intent.channel_order_no, intent.ship_to
+        add(_text(reservation.buyer_id))
+        add(_names[intent.currency])
+        add(_NULL if promotion_id is None else _names[promotion_id])
+        add(_NULL if channel_order_no is None else _text(channel_order_no))
+        add(_NULL if ship_to is None else _sized(_encode_json(ship_to)))
+        assert_adds_up(booking)
+        asked, prices = intent.asked, intent.unit_prices
+        add(_one_line(*asked[0], prices[0]) if len(asked) == 1 else _arrays(asked, prices))
     add(_TRAILER)
     return b"".join(parts)
 
@@ -94,23 +95,34 @@ def _text(value: str) -> bytes:
     return _length(len(encoded)) + encoded
 
 
-_name = lru_cache(maxsize=4_096)(_text)
-"""For texts that come again and again."""
+class _Names(dict[str, bytes]):
+    """`_text` of texts that come again and again, up to `MAX_NAMES`; then it begins anew. A hit costs one look-up."""
+
+    def __missing__(self, name: str) -> bytes:
+        if len(self) >= MAX_NAMES:
+            self.clear()
+        made = self[name] = _text(name)
+        return made
+
+
+MAX_NAMES = 65_536
+"""Some 12 MB, where all are SKUs."""
+_names = _Names()
 
 
 @lru_cache(maxsize=64)
-def _one_line_struct(sku_bytes: int) -> struct.Struct:
-    return struct.Struct(f">{_ARRAY}i{sku_bytes}s{_ARRAY}ii{_ARRAY}iq")
+def _one_line_struct(sku_bytes: int) -> Callable[..., bytes]:
+    return struct.Struct(f">{_ARRAY}i{sku_bytes}s{_ARRAY}ii{_ARRAY}iq").pack
 
 
-def _one_line(line: Line) -> bytes:
+def _one_line(sku: str, qty: int, unit_price: int) -> bytes:
     """`_arrays` of one line, in one go."""
-    sku = line.sku.encode()
-    size = len(sku)
-    return _one_line_struct(size).pack(
-        _ARRAY_HEADER_BYTES + 4 + size, 1, 0, _TEXT_OID, 1, 1, size, sku,
-        _ARRAY_HEADER_BYTES + 4 + 4, 1, 0, _INT_OID, 1, 1, 4, line.qty,
-        _ARRAY_HEADER_BYTES + 4 + 8, 1, 0, _BIGINT_OID, 1, 1, 8, line.unit_price,
+    encoded = sku.encode()
+    size = len(encoded)
+    return _one_line_struct(size)(
+        _ARRAY_HEADER_BYTES + 4 + size, 1, 0, _TEXT_OID, 1, 1, size, encoded,
+        _ARRAY_HEADER_BYTES + 4 + 4, 1, 0, _INT_OID, 1, 1, 4, qty,
+        _ARRAY_HEADER_BYTES + 4 + 8, 1, 0, _BIGINT_OID, 1, 1, 8, unit_price,
     )  # fmt: skip
 
 
@@ -121,16 +133,16 @@ def _numbers_struct(count: int) -> tuple[Callable[..., bytes], int, int]:
     return layout.pack, _ARRAY_HEADER_BYTES + 8 * count, _ARRAY_HEADER_BYTES + 12 * count
 
 
-def _arrays(lines: Sequence[Line]) -> bytes:
-    count = len(lines)
+def _arrays(asked: Sequence[Asked], unit_prices: Sequence[int]) -> bytes:
+    count = len(asked)
     pack, qtys_bytes, prices_bytes = _numbers_struct(count)
-    skus = b"".join([_name(line.sku) for line in lines])
+    names = b"".join([_names[sku] for sku, _ in asked])
     # Each element has its length before it; by slices, because a loop in Python would cost as much as all the rest.
     qtys, prices = [4] * (2 * count), [8] * (2 * count)
-    qtys[1::2] = [line.qty for line in lines]
-    prices[1::2] = [line.unit_price for line in lines]
+    qtys[1::2] = [qty for _, qty in asked]
+    prices[1::2] = unit_prices
     return (
-        _array(_ARRAY_HEADER_BYTES + len(skus), 1, 0, _TEXT_OID, count, 1)
-        + skus
+        _array(_ARRAY_HEADER_BYTES + len(names), 1, 0, _TEXT_OID, count, 1)
+        + names
         + pack(qtys_bytes, 1, 0, _INT_OID, count, 1, *qtys, prices_bytes, 1, 0, _BIGINT_OID, count, 1, *prices)
     )

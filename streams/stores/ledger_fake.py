@@ -290,23 +290,24 @@ def _movement_key(movement: Movement) -> _MovementKey:
 
 
 def _order(booking: Booking) -> OrderRecord:
-    intent, submission = booking.intent, booking.intent.submission
+    intent = booking.intent
+    (channel, submission_id), reservation = intent.submission_key, intent.reservation
     decided_at = to_datetime(booking.decided_at_ms)
     return OrderRecord(
         order_id=booking.order_id,
-        channel=submission.channel,
-        submission_id=submission.submission_id,
-        buyer_id=submission.buyer_id,
-        channel_order_no=submission.channel_order_no,
-        currency=submission.currency,
+        channel=channel,
+        submission_id=submission_id,
+        buyer_id=reservation.buyer_id,
+        channel_order_no=intent.channel_order_no,
+        currency=intent.currency,
         total=intent.total,
-        promotion_id=submission.promotion_id,
+        promotion_id=reservation.promotion_id,
         pool=intent.pool,
         state=State.HELD,
-        submitted_at=submission.submitted_at,
+        submitted_at=intent.submitted_at,
         decided_at=decided_at,
         held_until=to_datetime(booking.held_until_ms),
         changed_at=decided_at,
         trace_id=intent.trace_id,
-        quantities=tuple(added_up((line.sku, line.qty) for line in submission.lines).items()),
+        quantities=tuple(added_up(intent.asked).items()),
     )

@@ -155,11 +155,10 @@ def check_same_movements(movements: Sequence[Movement], booked: set[tuple[str, s
 
 
 def assert_adds_up(booking: Booking) -> None:
-    """Assert that what the stock took is what the lines say: the ledger keeps the lines as the hold's entry."""
-    lines, quantities = booking.intent.submission.lines, booking.intent.reservation.quantities
-    asked = tuple([(line.sku, line.qty) for line in lines])
-    # Nearly every order names each SKU once, and then there is nothing to add up.
-    fits = quantities == asked or dict(quantities) == added_up(asked)
+    """Assert that what the stock took is what the lines ask: the ledger keeps the lines as the hold's entry."""
+    asked, quantities = booking.intent.asked, booking.intent.reservation.quantities
+    # Nearly every order names each SKU once, and then both are one.
+    fits = quantities is asked or dict(quantities) == added_up(asked)
     assert fits, f"quantities {quantities} are not the lines of {booking.key}"
 
 

@@ -34,7 +34,7 @@ async def test_an_accepted_booking_is_a_decision_and_an_order(ledger: Ledger) ->
     assert (order.channel, order.submission_id, order.buyer_id) == ("web", "s-000001", "buyer-1")
     assert (order.channel_order_no, order.currency, order.total) == ("no-1", "EUR", 900)
     assert (order.pool, order.promotion_id, order.state) == (MAIN, None, State.HELD)
-    assert (order.submitted_at, order.decided_at) == (made.intent.submission.submitted_at, decided_at)
+    assert (order.submitted_at, order.decided_at) == (made.intent.submitted_at, decided_at)
     assert (order.held_until, order.changed_at) == (held_until, decided_at)
     assert (order.trace_id, order.quantities) == (made.intent.trace_id, made.intent.quantities)
     found = await ledger.find_decision(key(made), token=written.token)

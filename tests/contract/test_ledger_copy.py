@@ -62,27 +62,28 @@ async def test_what_is_packed_by_hand_is_what_asyncpg_reads(
     await postgres.persist([made], EPOCH)
     row = await admin.fetchrow("SELECT * FROM decisions")
     assert row is not None
-    intent, body = made.intent, made.intent.submission
+    intent = made.intent
+    (channel, submission_id), asked = intent.submission_key, intent.reservation
     taken = made.reason is None
     assert dict(row) == {
         "decided_at": to_datetime(made.decided_at_ms),
-        "submitted_at": body.submitted_at,
+        "submitted_at": intent.submitted_at,
         "log_offset": intent.offset,
         "log_partition": intent.partition,
         "verdict": VERDICTS[made.reason],
         "order_id": made.order_id,
         "fingerprint": intent.fingerprint,
-        "channel": body.channel,
-        "submission_id": body.submission_id,
+        "channel": channel,
+        "submission_id": submission_id,
         "trace_id": None if intent.trace_id == made.order_id.hex else intent.trace_id,
         "held_until": to_datetime(made.held_until_ms) if taken else None,
         "total": intent.total if taken else None,
-        "buyer_id": body.buyer_id if taken else None,
-        "currency": body.currency if taken else None,
-        "promotion_id": body.promotion_id if taken else None,
-        "channel_order_no": body.channel_order_no if taken else None,
-        "ship_to": msgspec.json.encode(body.ship_to).decode() if taken and body.ship_to else None,
-        "skus": [line.sku for line in body.lines] if taken else None,
-        "qtys": [line.qty for line in body.lines] if taken else None,
-        "unit_prices": [line.unit_price for line in body.lines] if taken else None,
+        "buyer_id": asked.buyer_id if taken else None,
+        "currency": intent.currency if taken else None,
+        "promotion_id": asked.promotion_id if taken else None,
+        "channel_order_no": intent.channel_order_no if taken else None,
+        "ship_to": msgspec.json.encode(intent.ship_to).decode() if taken and intent.ship_to else None,
+        "skus": [line.sku for line in intent.submission.lines] if taken else None,
+        "qtys": [line.qty for line in intent.submission.lines] if taken else None,
+        "unit_prices": [line.unit_price for line in intent.submission.lines] if taken else None,
     }

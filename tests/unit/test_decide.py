@@ -16,7 +16,8 @@ from streams.messages import DecidedLine, Outcome, Reason
 HELD_MS = NOW_MS + 1_800_000
 TOKEN = "0/1"
 LATER_MS = NOW_MS + 90_000
-INTENT = intent_of(submission(lines=(("TEA", 2, 450), ("CUP", 1, 990), ("TEA", 1, 450))), partition=3, offset=7)
+SUBMISSION = submission(lines=(("TEA", 2, 450), ("CUP", 1, 990), ("TEA", 1, 450)))
+INTENT = intent_of(SUBMISSION, partition=3, offset=7)
 LINES = (DecidedLine("TEA", "main", 3), DecidedLine("CUP", "main", 1))
 
 
@@ -188,8 +189,8 @@ def test_the_first_body_is_no_conflict_when_redis_remembers_the_second() -> None
 
 def test_a_record_that_stands_twice_in_a_batch_is_no_repeat() -> None:
     """After a rebalance a batch may hold the old reader's chunk and the new one's: both say the same."""
-    again = intent_of(INTENT.submission, partition=3, offset=7)
-    other = intent_of(INTENT.submission, partition=3, offset=8)
+    again = intent_of(SUBMISSION, partition=3, offset=7)
+    other = intent_of(SUBMISSION, partition=3, offset=8)
     for known in (None, stored()):
         assert decide(verdict(replay=True), known, repeats=again).decision.replay is False
         assert decide(verdict(replay=True), known, repeats=other).decision.replay is True

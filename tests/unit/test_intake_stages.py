@@ -84,7 +84,7 @@ def test_a_bad_record_leaves_its_neighbours_alone() -> None:
     """Good records become intents in their order, bad ones dead letters with their reason, each with its place."""
     long_ago = submission("s-9", submitted_at=NOW - timedelta(days=20_000))
     batch = decode(chunk(submission("s-1"), b"{", None, submission("s-2"), long_ago, partition=1, first=40))
-    assert [(i.submission.submission_id, i.partition, i.offset) for i in batch.intents] == [
+    assert [(i.submission_key[1], i.partition, i.offset) for i in batch.intents] == [
         ("s-1", 1, 40),
         ("s-2", 1, 43),
     ]
@@ -108,7 +108,7 @@ def test_batches_that_merge_keep_their_order() -> None:
     """The second one's records stand behind the first one's; a batch past reserve takes no more."""
     one, two = decode(chunk(submission("s-1"), b"x")), decode(chunk(submission("s-2"), first=2))
     one.absorb(two)
-    assert [i.submission.submission_id for i in one.intents] == ["s-1", "s-2"]
+    assert [i.submission_key[1] for i in one.intents] == ["s-1", "s-2"]
     assert (len(one.dead), len(one.chunks), len(one)) == (1, 2, 3)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from streams.core.decode import Undecodable
 from streams.core.identity import fingerprint, idempotency_key
-from streams.core.intent import add_up, intent
+from streams.core.intent import intent
 from streams.core.stock import MAIN, Reservation
 from streams.messages import MAX_LINES, MAX_QTY, MAX_UNIT_PRICE, Line
 from streams.stores.stock import MAX_ORDER_UNITS
@@ -23,25 +23,27 @@ LINES = st.lists(
 
 def test_repeated_skus_add_up() -> None:
     """Each SKU stands once, in the order of first mention, and the total is over all lines at their own prices."""
-    lines = (Line("TEA", 2, 450), Line("CUP", 1, 990), Line("TEA", 3, 400))
-    assert add_up(lines) == ((("TEA", 5), ("CUP", 1)), 2 * 450 + 990 + 3 * 400)
+    found = intent_of(submission(lines=(("TEA", 2, 450), ("CUP", 1, 990), ("TEA", 3, 400))))
+    assert (found.quantities, found.total) == ((("TEA", 5), ("CUP", 1)), 2 * 450 + 990 + 3 * 400)
 
 
 @given(LINES)
 def test_adding_up_loses_nothing(lines: list[Line]) -> None:
     """Units by SKU and the total are the plain sums over the lines, whatever their order."""
-    quantities, total = add_up(tuple(lines))
+    found = intent_of(submission(lines=tuple((line.sku, line.qty, line.unit_price) for line in lines)))
+    quantities = found.quantities
+    assert found.submission.lines == tuple(lines)
     assert dict(quantities) == {sku: sum(i.qty for i in lines if i.sku == sku) for sku in {i.sku for i in lines}}
     assert len(quantities) == len({line.sku for line in lines})
-    assert total == sum(line.qty * line.unit_price for line in lines)
+    assert found.total == sum(line.qty * line.unit_price for line in lines)
 
 
 def test_the_largest_sums_stay_exact() -> None:
     """An order at all bounds at once stays below 2**53, and its units below what the stock takes."""
-    quantities, total = add_up((Line("TEA", MAX_QTY, MAX_UNIT_PRICE),) * MAX_LINES)
-    assert quantities == (("TEA", MAX_LINES * MAX_QTY),)
+    found = intent_of(submission(lines=(("TEA", MAX_QTY, MAX_UNIT_PRICE),) * MAX_LINES))
+    assert found.quantities == (("TEA", MAX_LINES * MAX_QTY),)
     assert MAX_LINES * MAX_QTY <= MAX_ORDER_UNITS
-    assert total == MAX_LINES * MAX_QTY * MAX_UNIT_PRICE < 2**53
+    assert found.total == MAX_LINES * MAX_QTY * MAX_UNIT_PRICE < 2**53
 
 
 def test_an_intent_carries_what_the_stock_needs() -> None:
@@ -51,6 +53,7 @@ def test_an_intent_carries_what_the_stock_needs() -> None:
     key = idempotency_key("web", "s-1")
     assert found.reservation == Reservation(key, fingerprint(made), found.order_id.bytes, "ann", "p1", (("TEA", 3),))
     assert (found.submission_key, found.partition, found.offset, found.total) == (("web", "s-1"), 3, 7, 1350)
+    assert found.submission == made
 
 
 def test_an_order_draws_from_one_pool() -> None:
