@@ -1,7 +1,8 @@
 """The stages joined: while one batch is announced, the next is persisted, the next but one reserved.
 
 Between stages stand queues of one, so a slow stage holds the ones before it, and at last the fetching of chunks.
-Each stage is one task, so batches stay in order; chunks that wait for reserve together share its round trip.
+Each stage is one task, so batches stay in order; chunks that come while reserve is at work are decoded into one batch
+and share its next round trip.
 
 When the stock has been rebuilt, what the old one had decided and nobody had written is decided anew, by persist, in
 order; reserve asks the new stock for nothing else until then.
@@ -25,8 +26,6 @@ GATHER_S = 0.005
 FULL_SHARE = 8
 """A batch smaller than this share of the largest waits a little for what was fetched with it: each batch costs a script
 call, a transaction and a request to Kafka, whatever is in it."""
-CHUNKS_WAITING = 64
-"""Decoded chunks before reserve: enough small ones to fill a batch. The transport bounds their records."""
 
 
 class Intake:
@@ -38,17 +37,29 @@ class Intake:
         self._reserved_under: int | None = None
         retention_s = parts.settings.dedupe_retention_s
         self._recall = partial(recall, ledger=parts.ledger, clock=parts.clock, retention_s=retention_s)
+        self._limit = parts.settings.batch_max_orders
         self._cap = DeadLetterCap(parts.settings.dead_letter_max_share)
-        self._decoded: asyncio.Queue[Batch] = asyncio.Queue(maxsize=CHUNKS_WAITING)
+        self._forming: Batch | None = None
+        self._formed, self._room = asyncio.Event(), asyncio.Event()
         self._reserved: asyncio.Queue[Batch] = asyncio.Queue(maxsize=1)
         self._persisted: asyncio.Queue[Batch] = asyncio.Queue(maxsize=1)
 
     async def take(self, chunk: Chunk) -> None:
-        """Decode and queue a chunk; waits while the pipeline is full or a breaker open. Raises `TooManyDeadLetters`."""
+        """Decode a chunk into the batch that is forming; waits while that is full or a breaker open.
+
+        Raises `TooManyDeadLetters`.
+        """
         await self._parts.let_in()
+        while self._forming is not None and len(self._forming) + len(chunk.records) > self._limit:
+            self._room.clear()
+            await self._room.wait()
         batch = decode(chunk)
         self._cap.count(len(batch), len(batch.dead))
-        await self._decoded.put(batch)
+        if self._forming is None:
+            self._forming = batch
+        else:
+            self._forming.absorb(batch)
+        self._formed.set()
 
     async def run(self) -> None:
         """Work until cancelled. An error that is no outage ends it, with nothing acknowledged that was not done."""
@@ -58,13 +69,9 @@ class Intake:
             stages.create_task(self._announce(), name="announce")
 
     async def _reserve(self) -> None:
-        held_back: Batch | None = None
         parts = self._parts
         while True:
-            batch = held_back if held_back is not None else await self._decoded.get()
-            if len(batch) < parts.settings.batch_max_orders // FULL_SHARE:
-                await asyncio.sleep(GATHER_S)
-            held_back = self._merge(batch)
+            batch = await self._next()
             await reserve(
                 batch,
                 parts.stock,
@@ -82,15 +89,16 @@ class Intake:
             await self._reserved.join()
             self._reserved_under = epoch
 
-    def _merge(self, batch: Batch) -> Batch | None:
-        """Add what waits to the batch, up to the limit; returns the first that no longer fits."""
-        limit = self._parts.settings.batch_max_orders
-        while not self._decoded.empty():
-            following = self._decoded.get_nowait()
-            if len(batch) + len(following) > limit:
-                return following
-            batch.absorb(following)
-        return None
+    async def _next(self) -> Batch:
+        """What was decoded while the last batch was reserved; no more is, for it would be cold when its turn comes."""
+        await self._formed.wait()
+        assert self._forming is not None
+        if len(self._forming) < self._limit // FULL_SHARE:
+            await asyncio.sleep(GATHER_S)
+        batch, self._forming = self._forming, None
+        self._formed.clear()
+        self._room.set()
+        return batch
 
     async def _persist(self) -> None:
         parts = self._parts
