@@ -75,5 +75,7 @@ def brief(value: Any) -> str:  # noqa: PLR0912 - one case a type
             return str(value)
         case tuple() | list():
             return "[" + ", ".join(brief(one) for one in value) + "]"
+        case _ if callable(value):
+            return f"<{type(value).__name__}>"  # its address would differ from run to run
         case _:
             return str(value)

@@ -28,7 +28,7 @@ CALLS: dict[str, Callable[[Stock, int], Awaitable[Any]]] = {
 }
 
 
-ELSEWHERE = {"begin_rebuild", "refill"}
+ELSEWHERE = {"begin_rebuild", "refill", "adopt_epoch"}
 """They take the epoch that is to come: tests/contract/test_stock_rebuild.py."""
 
 
