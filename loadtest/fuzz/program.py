@@ -46,6 +46,7 @@ NOT_STARTED = (
     "infra.embedded.kafka.install",
     "infra.workers.Supervisor.start",
     "agents.worker.run",
+    "agents.http.serve.run",
     "loadtest.simulation.search._runner",
     "infra.cli.simulate.run_one",
     "loadtest.bench.cost.measure_cost",
