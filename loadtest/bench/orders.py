@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from streams.clock import SystemClock
 from streams.instants import to_datetime
 
 SKUS = 1_000
 HOT_SKU = "SKU-HOT"
 CHANNEL = "own-shop"
 BASKET_LINES = 5
-FIRST_MS = 1_794_355_200_000  # 2026-11-11
 ORDERS_PER_MS = 12
 _STEP = 7_919  # prime to SKUS: consecutive orders ask for SKUs that lie apart
 
@@ -42,11 +42,15 @@ class Order(NamedTuple):
 
 @dataclass(slots=True)
 class Orders:
-    """Makes orders, no two alike. `run` tells those of one run from those of another, `hot_sku` is what is hot."""
+    """Makes orders, no two alike. `run` tells those of one run from those of another, `hot_sku` is what is hot.
+
+    They are of now: older ones would be looked up in the ledger first, which fresh ones are not.
+    """
 
     run: str
     hot_sku: str = HOT_SKU
     made: int = field(default=0)
+    first_ms: int = field(default_factory=lambda: SystemClock().now_ms())
 
     def make(self, count: int, *, lines: int = 1, hot: bool = False, promotion_id: str | None = None) -> list[Order]:
         """So many new orders of one unit a line, each line of another SKU, or all of them of the hot SKU."""
@@ -59,10 +63,10 @@ class Orders:
         skus = [self.hot_sku] if hot else [sku_name(number * _STEP + line * 101) for line in range(lines)]
         wanted = ",".join(f'{{"sku":"{sku}","qty":1,"unit_price":{1_000 + number % 9_000}}}' for sku in skus)
         promotion = f'"promotion_id":"{promotion_id}",' if promotion_id else ""
-        at = to_datetime(FIRST_MS + number // ORDERS_PER_MS).isoformat(timespec="milliseconds")
+        at = to_datetime(self.first_ms + number // ORDERS_PER_MS).isoformat(timespec="milliseconds")
         value = (
             f'{{"submission_id":"{submission_id}","channel":"{CHANNEL}","buyer_id":"buyer-{number:09}",'
-            f'"channel_order_no":"2026-{number:012}","currency":"EUR",{promotion}'
+            f'"channel_order_no":"{self.run}-{number:012}","currency":"EUR",{promotion}'
             f'"lines":[{wanted}],"submitted_at":"{at}"}}'
         )
         return Order(f"{CHANNEL}:{submission_id}".encode(), value.encode(), len(skus))

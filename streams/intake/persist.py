@@ -125,7 +125,7 @@ async def _book_swept(batch: Batch, order_ids: set[bytes], ledger: Ledger, clock
     at = to_datetime(clock.now_ms())
     records = {record.promotion.promotion_id: record for record in await ledger.promotions()}
     for intent, verdict in zip(batch.intents, batch.verdicts, strict=True):
-        record = records.get(intent.submission.promotion_id or "")
+        record = records.get(intent.reservation.promotion_id or "")
         if verdict.order_id in order_ids and record is not None:
             promotion_id, held_until_ms = record.promotion.promotion_id, verdict.held_until_ms
             moved = given_back_late(promotion_id, verdict.order_id, held_until_ms, intent.quantities, at)

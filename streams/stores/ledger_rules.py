@@ -164,8 +164,8 @@ def assert_adds_up(booking: Booking) -> None:
 
 def numbers_of(bookings: Iterable[Booking]) -> list[ChannelNumber]:
     """The channels' numbers of accepted orders, of those that have one."""
-    submissions = (booking.intent.submission for booking in bookings if booking.reason is None)
-    return [(one.channel, one.channel_order_no) for one in submissions if one.channel_order_no]
+    intents = (booking.intent for booking in bookings if booking.reason is None)
+    return [(one.submission_key[0], one.channel_order_no) for one in intents if one.channel_order_no]
 
 
 def without_taken_numbers(bookings: Sequence[Booking], taken: Mapping[ChannelNumber, UUID]) -> list[Booking]:
@@ -173,13 +173,12 @@ def without_taken_numbers(bookings: Sequence[Booking], taken: Mapping[ChannelNum
     seen = dict(taken)
     found = []
     for booking in bookings:
-        submission = booking.intent.submission
-        if booking.reason is None and submission.channel_order_no:
-            number = (submission.channel, submission.channel_order_no)
+        intent = booking.intent
+        if booking.reason is None and intent.channel_order_no:
+            number = (intent.submission_key[0], intent.channel_order_no)
             if seen.setdefault(number, booking.order_id) != booking.order_id:
                 logger.warning("%s %s is the number of two orders; %s goes without", *number, booking.order_id)
-                intent = structs.replace(booking.intent, submission=structs.replace(submission, channel_order_no=None))
-                found.append(booking._replace(intent=intent))
+                found.append(booking._replace(intent=structs.replace(intent, channel_order_no=None)))
                 continue
         found.append(booking)
     return found
