@@ -8,6 +8,8 @@ TOOLS := .tools
 UV := $(shell command -v uv 2>/dev/null || echo $(TOOLS)/bin/uv)
 RUN := .venv/bin
 READY := .venv/.ready
+# Tests wait for servers more than they compute, so more files are under way than there are cores; each has its own.
+TOGETHER := --numprocesses 3 --dist loadfile
 
 help: ## Tell what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -16,7 +18,7 @@ demo: $(READY) ## A surge of real orders, from an empty machine to balanced book
 	$(RUN)/floodway demo
 
 test: $(READY) ## The tests, on the real embedded stack
-	$(RUN)/python -m pytest -m "not slow"
+	$(RUN)/python -m pytest -m "not slow" $(TOGETHER)
 
 test-all: $(READY) ## And those that take long: more drills, benches, peers
 	$(RUN)/python -m pytest

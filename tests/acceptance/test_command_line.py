@@ -232,7 +232,7 @@ ERRORS: tuple[tuple[str, int, str], ...] = (
     (f"order {NOBODYS}", UNKNOWN, f"No decision on {NOBODYS} is known"),
     ("order never", REFUSED, "neither an order id nor channel:submission_id"),
     ("order cli:never --token yesterday", REFUSED, "no position in the ledger"),
-    ("report payment.failed " + NOBODYS, MISUSED, '"payment.succeeded", "order.cancelled"'),
+    ("report payment.exploded " + NOBODYS, MISUSED, '"payment.succeeded", "order.cancelled"'),
     ("report payment.succeeded never", MISUSED, "UUID"),
     ("verify --wait-s soon", MISUSED, "float"),
     ("nonsense", MISUSED, "Unknown command"),
