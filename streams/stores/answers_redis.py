@@ -10,11 +10,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Self
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio import Redis
 
 from streams.stores.answers import Answers, Claimed, answered, in_flight, read
+from streams.stores.redis_client import redis_client
 from streams.stores.stock_faults import RAISED, fault
 
 PREFIX = "fw:answers:"
@@ -42,17 +41,8 @@ class RedisAnswers(Answers):
     @classmethod
     def connect(cls, url: str, *, timeout_s: float, lease_s: float, keep_s: float, prefix: str = PREFIX) -> Self:
         """Answers at `url`; it connects when first asked. Each call may take `timeout_s`."""
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=_CONNECTIONS,
-            timeout=timeout_s,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            decode_responses=False,
-            protocol=2,
-            retry=Retry(NoBackoff(), 0),
-        )
-        return cls(Redis.from_pool(pool), lease_s=lease_s, keep_s=keep_s, prefix=prefix)
+        client = redis_client(url, timeout_s=timeout_s, connections=_CONNECTIONS)
+        return cls(client, lease_s=lease_s, keep_s=keep_s, prefix=prefix)
 
     async def claim(self, key: bytes, fingerprint: bytes, owner: bytes) -> Claimed:
         """See `Answers`. One command sets the key or tells what stands there."""

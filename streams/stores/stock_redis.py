@@ -21,9 +21,7 @@ from typing import Any, Self
 from uuid import UUID
 
 import msgspec
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio import Redis
 
 from streams.core.memory import Carried, Page
 from streams.core.stock import (
@@ -40,6 +38,7 @@ from streams.core.stock import (
     promo_pool,
 )
 from streams.stores import scripts, stock_checks
+from streams.stores.redis_client import redis_client
 from streams.stores.refill_codec import encode_page
 from streams.stores.stock import Stock
 from streams.stores.stock_codec import binaries, decode_hold, decode_verdicts, encode_batch
@@ -71,17 +70,8 @@ class RedisStock(Stock):
     @classmethod
     def connect(cls, url: str, *, timeout_s: float, dedupe_retention_s: float, prefix: str = PREFIX) -> Self:
         """A stock at `url` (`redis://host:port/db`); it connects when first asked. Each call may take `timeout_s`."""
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=_CONNECTIONS,
-            timeout=timeout_s,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            decode_responses=False,
-            protocol=2,
-            retry=Retry(NoBackoff(), 0),
-        )
-        return cls(Redis.from_pool(pool), dedupe_retention_s=dedupe_retention_s, prefix=prefix)
+        client = redis_client(url, timeout_s=timeout_s, connections=_CONNECTIONS)
+        return cls(client, dedupe_retention_s=dedupe_retention_s, prefix=prefix)
 
     async def epoch(self) -> int | None:
         """See `Stock`."""
