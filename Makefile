@@ -8,7 +8,8 @@ TOOLS := .tools
 UV := $(shell command -v uv 2>/dev/null || echo $(TOOLS)/bin/uv)
 RUN := .venv/bin
 READY := .venv/.ready
-# Tests wait for servers more than they compute, so more files are under way than there are cores; each has its own.
+# Tests wait for servers more than they compute, so more files are under way than there are cores. What
+# measures costs runs by itself.
 TOGETHER := --numprocesses 3 --dist loadfile
 
 help: ## Tell what there is
@@ -18,7 +19,8 @@ demo: $(READY) ## A surge of real orders, from an empty machine to balanced book
 	$(RUN)/floodway demo
 
 test: $(READY) ## The tests, on the real embedded stack
-	$(RUN)/python -m pytest -m "not slow" $(TOGETHER)
+	$(RUN)/python -m pytest -m "not slow" $(TOGETHER) --ignore=tests/perf
+	$(RUN)/python -m pytest -m "not slow" tests/perf
 
 test-all: $(READY) ## And those that take long: more drills, benches, peers
 	$(RUN)/python -m pytest

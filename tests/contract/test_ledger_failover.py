@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import asyncpg
@@ -68,10 +69,11 @@ async def eventually(call: Callable[[], Awaitable[object]], *, within_s: float =
 
 
 async def until_true(server: "asyncpg.Connection[asyncpg.Record]", sql: str) -> None:
-    """Ask until the answer is something."""
+    """Ask until the answer is something; a standby that lags may not even have the tables yet."""
     for _ in range(400):
-        if await server.fetchval(sql):
-            return
+        with suppress(asyncpg.UndefinedTableError):
+            if await server.fetchval(sql):
+                return
         await asyncio.sleep(0.05)
     pytest.fail(f"not within 20 s: {sql}")
 
