@@ -1,5 +1,6 @@
 """The part of the ledger in memory that keeps what has to be told and what waits; see `Ledger`."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
@@ -105,5 +106,6 @@ class FakeOutbox(Ledger):
         for ticket_id in ticket_ids:
             self.open_tickets.pop(ticket_id, None)
 
+    @abstractmethod
     def _token(self) -> str:
-        raise NotImplementedError
+        """The position of the last write; the whole fake counts them."""
