@@ -28,6 +28,22 @@ carry none, and refused where it is missing |
 What is wrong in a file is refused with its line, before anything is read with it. A code that is in no mapping is never
 guessed: its record waits in quarantine, with one ticket for each source and code. The source's own code, its zone and
 the time in UTC are all kept with the step.
+
+`floodway sources check FILE` reads a mapping as the workers would, examples and all, and needs no servers.
+
+## Times that carry no zone
+
+A job that ran at 00:00 UTC and did not say so was once read as 08:00 in Beijing, and a night's orders were eight hours
+late. So a time that carries no zone is read by the zone that its source's mapping declares, and by no other; a mapping
+whose times carry none and that declares none is refused, by the workers before they start and by `sources check`:
+
+```
+floodway: nightly.toml, line 10: times in the form 'iso' carry no zone; declare it with the field `zone` in [time], as \
+zone = "Asia/Shanghai".
+```
+
+A source that always sent offsets and stops doing so is not read by a guess either: its records are dead letters
+(`naive_time`). `tests/unit/test_time_zones.py` replays that night.
 """
 
 

@@ -50,6 +50,7 @@ promo = App(name="promo", help="Promotions: units set aside, with a window and a
 dlq = App(name="dlq", help="Dead letters: messages that could not be taken.")
 review = App(name="review", help="Submissions that waited too long in an outage, and are decided later.")
 bench = App(name="bench", help="Measurements on this machine: each part alone, peers, what an order costs.")
+sources = App(name="sources", help="Mappings of the sources that report: how their codes and times are read.")
 kafka = App(name="kafka", help="Apache Kafka for `floodway up --broker kafka`.")
 
 
@@ -73,6 +74,7 @@ _register(bench, "parts", "infra.cli.bench:parts", "Measure the limit of each pa
 _register(bench, "peers", "infra.cli.bench:peers", "Do the same job as others would, and compare.")
 _register(bench, "limits", "infra.cli.bench:limits", "Measure what an order costs, and compare with the limits.")
 _register(bench, "http", "infra.cli.bench:http", "Measure what an order costs by way of the HTTP front.")
+_register(sources, "check", "infra.cli.sources:check", "Check mapping files before anything is read with them.")
 _register(kafka, "install", "infra.cli.kafka:install", "Bring Apache Kafka's jars from Maven Central, once.")
 _register(review, "list", "infra.cli.review:list_", "List what is under review.")
 _register(review, "release", "infra.cli.review:release_", "Let what is under review be decided.")
@@ -84,6 +86,7 @@ app.command(review)
 app.command(stock)
 app.command(promo)
 app.command(bench)
+app.command(sources)
 app.command(kafka)
 
 

@@ -136,7 +136,10 @@ class _Reader:
         carries = form in EPOCHS or form == "rfc3339" or "%z" in form
         if not name and not carries:
             raise self._error(
-                "time", "format", f'times in the form {form!r} carry no zone; declare it with zone = "Asia/Shanghai"'
+                "time",
+                "format",
+                f"times in the form {form!r} carry no zone; declare it with the field `zone` in [time], "
+                'as zone = "Asia/Shanghai"',
             )
         if name and carries:
             raise self._error("time", "zone", f"times in the form {form!r} carry their zone; remove this line")

@@ -19,6 +19,11 @@ def normalisers(folder: str | None = None) -> dict[str, Normaliser]:
     return {source: Normaliser(mapping) for source, mapping in found.items()}
 
 
+def shipped() -> list[SourceMapping]:
+    """The mappings that come along, checked."""
+    return list(_folder(files("streams.sources")).values())
+
+
 def load(file: Traversable) -> SourceMapping:
     """One file, checked with its examples. Its name is that of its source. Raises `SettingsError`."""
     try:
