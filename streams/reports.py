@@ -9,19 +9,18 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-import msgspec
-
 from streams import dead_letters
 from streams.chunks import Chunk, Record
-from streams.core.books import Message, Quarantined, TicketToOpen
+from streams.core.books import Quarantined, TicketToOpen
 from streams.core.decode import MessageDecoder, Undecodable, instant_out_of_range
 from streams.core.normalise import Normaliser, Ref, Said, UnknownCode
+from streams.core.tickets import to_open
 from streams.dead_letters import Dead
 from streams.instants import to_ms
 from streams.messages import Report, Ticket
 from streams.parts import Parts
 from streams.retry import until_available
-from streams.topics import SOURCE_HEADER, TICKETS
+from streams.topics import SOURCE_HEADER
 
 Reported = tuple[Record, Report]
 
@@ -31,7 +30,6 @@ NO_ORDER = Undecodable(
 )
 
 _decoder = MessageDecoder(Report)
-_encode = msgspec.json.Encoder().encode
 
 
 class Waited(NamedTuple):
@@ -187,6 +185,5 @@ def tickets(waiting: Sequence[Waiting], opened_at: datetime) -> list[TicketToOpe
             fix=f"Add the code to {source}.toml in FLOODWAY_SOURCES_DIR, restart the workers, and release the records.",
             opened_at=opened_at,
         )
-        message_id = f"{ticket.ticket_id}@{opened_at.isoformat()}"
-        made.append(TicketToOpen(ticket, Message(TICKETS.name, ticket.ticket_id, message_id, _encode(ticket))))
+        made.append(to_open(ticket))
     return made

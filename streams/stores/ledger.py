@@ -128,7 +128,7 @@ class Ledger(Protocol):
 
         No two of `batch` share a key. Keys that the ledger knows already are left as they are and returned. The lines
         of an accepted order are its hold's entry, so `quantities` must be the submission's lines added up. A channel's
-        order number is one order's: another that comes with it is written without.
+        order number is one order's: another that comes with it is written without, and a ticket is opened.
         """
         ...
 

@@ -120,8 +120,10 @@ class FakeLedger(FakeOutbox):
             assert booking.order_id not in self.by_order_id, f"two keys share an order id: {booking.order_id}"
             if booking.reason is None:
                 assert_adds_up(booking)
-        for booking in without_taken_numbers(sorted(new, key=lambda booking: booking.key), self.by_number):
+        booked, tickets = without_taken_numbers(sorted(new, key=lambda booking: booking.key), self.by_number)
+        for booking in booked:
             self._book(booking)
+        self._open(tickets)
         return Persisted(self._token(), stored)
 
     def _book(self, booking: Booking) -> None:

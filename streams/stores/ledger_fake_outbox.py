@@ -60,6 +60,10 @@ class FakeOutbox(Ledger):
             self.waiting[digest_of(record)] = record._replace(
                 partition=before.partition, offset=before.offset, seen_at=before.seen_at
             )
+        return self._open(tickets)
+
+    def _open(self, tickets: Sequence[TicketToOpen]) -> list[Message]:
+        """Open those that are not open, and put their messages into the outbox."""
         opened = []
         for ticket, message in sorted(tickets, key=lambda one: one.ticket.ticket_id):
             if ticket.ticket_id not in self.open_tickets:

@@ -65,17 +65,22 @@ async def quarantine(
     connection: "Connection", records: Sequence[Quarantined], tickets: Sequence[TicketToOpen]
 ) -> list[Message]:
     """Keep records, open tickets; the messages of those that were not open."""
-    opened: list[Message] = []
     async with replicated(connection):
         if records:
             await connection.executemany(SQL["quarantine"], [_row(record) for record in records])
-        # In one order for all, so that two workers with the same tickets wait for each other instead of deadlocking.
-        for ticket, message in sorted(tickets, key=lambda one: one.ticket.ticket_id):
-            columns = ticket.ticket_id, ticket.kind, ticket.subject, ticket.detail, ticket.fix, ticket.opened_at
-            if await connection.fetchval(SQL["open_ticket"], *columns) is not None:
-                opened.append(message)
-        if opened:
-            await add_unsaid(connection, opened, tickets[0].ticket.opened_at)
+        return await open_tickets(connection, tickets)
+
+
+async def open_tickets(connection: "Connection", tickets: Sequence[TicketToOpen]) -> list[Message]:
+    """Open those that are not open, in the transaction at hand, and put their messages into the outbox."""
+    opened: list[Message] = []
+    # In one order for all, so that two workers with the same tickets wait for each other instead of deadlocking.
+    for ticket, message in sorted(tickets, key=lambda one: one.ticket.ticket_id):
+        columns = ticket.ticket_id, ticket.kind, ticket.subject, ticket.detail, ticket.fix, ticket.opened_at
+        if await connection.fetchval(SQL["open_ticket"], *columns) is not None:
+            opened.append(message)
+    if opened:
+        await add_unsaid(connection, opened, tickets[0].ticket.opened_at)
     return opened
 
 

@@ -23,6 +23,7 @@ from streams.core.books import (
     StepRecord,
     StepResult,
     StoredDecision,
+    TicketToOpen,
 )
 from streams.core.identity import SubmissionKey
 from streams.errors import LedgerUnavailable
@@ -174,11 +175,12 @@ class PostgresLedger(PostgresOutbox):
         rest = sorted(batch, key=_key_of)
         assert len({booking.key for booking in batch}) == len(batch), "a key stands twice in one batch"
         stored: dict[SubmissionKey, StoredDecision] = {}
+        tickets: list[TicketToOpen] = []
         with outages():
             async with self._connection() as connection:
                 for _ in range(PERSIST_TRIES):
                     try:
-                        await statements.copy_batch(connection, rest, epoch)
+                        await statements.copy_batch(connection, rest, epoch, tickets)
                         if not rest:
                             await statements.wait_for_standby(connection)
                         return Persisted(await statements.token(connection), stored)
@@ -191,9 +193,10 @@ class PostgresLedger(PostgresOutbox):
                     stored |= known
                     rest = [booking for booking in rest if booking.key not in stored]
                     if taken.constraint_name == NUMBER_INDEX:
-                        rest = without_taken_numbers(
+                        rest, more = without_taken_numbers(
                             rest, await statements.find_by_numbers(connection, numbers_of(rest))
                         )
+                        tickets += more
         raise LedgerUnavailable(f"Other workers kept writing the same keys, {PERSIST_TRIES} times over; try again.")
 
     async def lookup(self, keys: Sequence[SubmissionKey]) -> dict[SubmissionKey, StoredDecision]:

@@ -22,10 +22,13 @@ from streams.core.books import (
     Step,
     StepResult,
     Taken,
+    TicketToOpen,
 )
 from streams.core.stock import added_up
+from streams.core.tickets import number_taken
 from streams.core.vocabulary import BY_CODE, overtaken
 from streams.errors import Fenced, Refused
+from streams.instants import to_datetime
 from streams.stores.ledger import MAX_BATCH
 
 StepKey = tuple[UUID, str, str]
@@ -168,20 +171,30 @@ def numbers_of(bookings: Iterable[Booking]) -> list[ChannelNumber]:
     return [(one.submission_key[0], one.channel_order_no) for one in intents if one.channel_order_no]
 
 
-def without_taken_numbers(bookings: Sequence[Booking], taken: Mapping[ChannelNumber, UUID]) -> list[Booking]:
-    """The same bookings; without the channel's number where that is another order's, or of an earlier one of these."""
+def without_taken_numbers(
+    bookings: Sequence[Booking], taken: Mapping[ChannelNumber, UUID]
+) -> tuple[list[Booking], list[TicketToOpen]]:
+    """The same bookings; without the channel's number where that is another order's, or of an earlier one of these.
+
+    And a ticket for each that goes without: somebody has to look whether a purchase was submitted twice.
+    """
     seen = dict(taken)
-    found = []
+    found: list[Booking] = []
+    tickets: list[TicketToOpen] = []
     for booking in bookings:
         intent = booking.intent
         if booking.reason is None and intent.channel_order_no:
-            number = (intent.submission_key[0], intent.channel_order_no)
-            if seen.setdefault(number, booking.order_id) != booking.order_id:
+            channel, submission_id = intent.submission_key
+            number = (channel, intent.channel_order_no)
+            first = seen.setdefault(number, booking.order_id)
+            if first != booking.order_id:
                 logger.warning("%s %s is the number of two orders; %s goes without", *number, booking.order_id)
                 found.append(booking._replace(intent=structs.replace(intent, channel_order_no=None)))
+                at = to_datetime(booking.decided_at_ms)
+                tickets.append(number_taken(*number, first, booking.order_id, submission_id, at))
                 continue
         found.append(booking)
-    return found
+    return found, tickets
 
 
 def digest_of(record: Quarantined) -> bytes:

@@ -14,13 +14,14 @@ from streams.core.books import (
     Step,
     StepResult,
     StoredDecision,
+    TicketToOpen,
 )
 from streams.core.identity import SubmissionKey
 from streams.stores import ledger_rows as rows
 from streams.stores.ledger import Tell
 from streams.stores.ledger_connections import SQL, under_epoch
 from streams.stores.ledger_copy import COLUMNS, copy_of
-from streams.stores.ledger_outbox import add_unsaid
+from streams.stores.ledger_outbox import add_unsaid, open_tickets
 from streams.stores.ledger_rules import StepKey, judge, step_key
 
 if TYPE_CHECKING:
@@ -47,12 +48,18 @@ async def wait_for_standby(connection: "Connection") -> None:
     await connection.execute(SQL["wait_for_standby"])
 
 
-async def copy_batch(connection: "Connection", batch: Sequence[Booking], epoch: int) -> None:
-    """Write a batch, all or nothing; a key or order id known already is a `UniqueViolationError`."""
+async def copy_batch(
+    connection: "Connection", batch: Sequence[Booking], epoch: int, tickets: Sequence[TicketToOpen] = ()
+) -> None:
+    """Write a batch with the tickets it opens, all or nothing; a key known already is a `UniqueViolationError`.
+
+    So are an order id, and a channel's number.
+    """
     if not batch:
         return
     async with under_epoch(connection, epoch):
         await connection.copy_to_table("decisions", source=_once(copy_of(batch)), columns=COLUMNS, format="binary")
+        await open_tickets(connection, tickets)
 
 
 async def _once(rows: bytes) -> AsyncIterator[bytes]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
+import msgspec
 from ledger_values import EPOCH, NOW, accepted, booking, step, submission
 from msgspec import structs
 
@@ -154,6 +155,24 @@ async def test_a_number_is_one_orders(ledger: Ledger) -> None:
     assert [orders[made.order_id].channel_order_no for made in (first, twin, *same)] == ["no-1", None, "no-7", None]
     assert (await ledger.persist([twin], EPOCH)).stored.keys() == {twin.key}
     assert await ledger.find_by_numbers([]) == {}
+
+
+async def test_a_number_that_is_taken_is_a_case_for_a_person(ledger: Ledger) -> None:
+    """A ticket names both orders and what to do, and is told by the outbox, once: a repeat of the second opens none."""
+    first = accepted(1)
+    twin = booking(structs.replace(submission(5), channel_order_no="no-1"))
+    await ledger.persist([first], EPOCH)
+    assert await ledger.tickets() == []
+    await ledger.persist([twin], EPOCH)
+    await ledger.persist([twin], EPOCH)
+    (ticket,) = await ledger.tickets()
+    assert (ticket.kind, ticket.subject) == ("number_taken", "web no-1")
+    assert str(first.order_id) in ticket.detail
+    assert f"floodway report order.cancelled {twin.order_id}" in ticket.fix
+    _, (batch,) = await ledger.unsaid(LATER, 10)
+    (message,) = batch.messages
+    assert (message.topic, message.key) == ("tickets.v1", ticket.ticket_id)
+    assert msgspec.json.decode(message.value, type=Ticket) == ticket
 
 
 async def test_orders_are_found_by_their_parcels(ledger: Ledger) -> None:
