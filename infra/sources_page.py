@@ -29,6 +29,10 @@ What is wrong in a file is refused with its line, before anything is read with i
 guessed: its record waits in quarantine, with one ticket for each source and code. The source's own code, its zone and
 the time in UTC are all kept with the step.
 
+A channel's number is one order's. A second order that comes with it is decided like any other and goes without the
+number; a ticket (`number_taken`) names both and tells what to do, for only a person can know whether somebody bought
+twice or a purchase was submitted twice.
+
 `floodway sources check FILE` reads a mapping as the workers would, examples and all, and needs no servers.
 
 ## Times that carry no zone

@@ -20,17 +20,22 @@ BEIJING = ZoneInfo("Asia/Shanghai")
 BEGIN = datetime(2026, 11, 9, tzinfo=BEIJING)
 DAYS = 7
 CHANNELS = ("tmall", "jd", "pdd", "douyin", "shopify", "web")
-REPEATED, LATE, UNKNOWN = 0.15, 0.2, 0.01
-"""Shares of messages that come again, that come hours late, and that are followed by one with an unknown code."""
+REPEATED, LATE = 0.15, 0.2
+"""Shares of messages that come again, and that come hours late."""
+UNKNOWN = 0.004
+"""Share of Tmall's messages that are followed by one with a code that nobody knows: one order in 500 has such."""
+SKUS = 20
 
 
 class Heard(NamedTuple):
-    """One message of a source, and when it was said."""
+    """One message of a source, and when it was said; of which order, by its number in the week, and which parcel."""
 
     at: datetime
     source: str
     value: bytes
     headers: tuple[tuple[str, bytes | None], ...] = ()
+    order: int = -1
+    parcel: str = ""
 
 
 class Placed(NamedTuple):
@@ -39,6 +44,7 @@ class Placed(NamedTuple):
     submission: Submission
     life: str
     parcels: tuple[str, ...]
+    number: int
 
 
 LIVES: tuple[str, ...] = (
@@ -51,25 +57,33 @@ LIVES: tuple[str, ...] = (
 )
 
 
-def place(orders: int, seed: int) -> list[Placed]:
-    """The orders of a week, most of them at night sales: from midnight to two in Beijing."""
+def place(orders: int, seed: int, series: int = 34) -> list[Placed]:
+    """The orders of a week, most of them at night sales: from midnight to two in Beijing.
+
+    `series` stands in all numbers and names: of two series with one seed each order has a twin that lives as it does.
+    """
     rng = Random(seed)  # noqa: S311 - a schedule, not a secret
     placed = []
     for number in range(orders):
         channel = CHANNELS[number % len(CHANNELS)]
         hour = rng.choice([0, 0, 1, 1, rng.randint(2, 23)])
         at = BEGIN + timedelta(days=rng.randrange(DAYS), hours=hour, seconds=rng.randrange(3600))
-        lines = tuple(Line(f"SKU-{rng.randrange(20)}", rng.randint(1, 3), 990) for _ in range(rng.randint(1, 2)))
-        parcels = tuple(f"{'SF' if number % 2 else 'ZT'}{number:09}{n}" for n in range(rng.choice([1, 1, 1, 2])))
-        made = Submission(
-            f"w-{number}", channel, f"b-{number % 997}", lines, "CNY", at.astimezone(UTC), channel_order_no=_no(number)
+        lines = tuple(
+            Line(f"W{series}-{rng.randrange(SKUS)}", rng.randint(1, 3), 990) for _ in range(rng.randint(1, 2))
         )
-        placed.append(Placed(made, rng.choice(LIVES), parcels))
+        carrier = "SF" if number % 2 else "ZT"
+        parcels = tuple(f"{carrier}{series}x{number:07}{n}" for n in range(rng.choice([1, 1, 1, 2])))
+        made = Submission(
+            f"w{series}-{number}",
+            channel,
+            f"b-{number % 997}",
+            lines,
+            "CNY",
+            at.astimezone(UTC),
+            channel_order_no=f"{series}{number:08}",
+        )
+        placed.append(Placed(made, rng.choice(LIVES), parcels, number))
     return placed
-
-
-def _no(number: int) -> str:
-    return f"{34_000_000_000 + number}"
 
 
 def clean(placed: Sequence[Placed], order_ids: Mapping[str, UUID], seed: int) -> list[Heard]:
@@ -79,7 +93,7 @@ def clean(placed: Sequence[Placed], order_ids: Mapping[str, UUID], seed: int) ->
     return sorted(heard, key=lambda one: one.at)
 
 
-def as_it_comes(heard: Sequence[Heard], seed: int) -> tuple[list[Heard], int]:
+def as_it_comes(heard: Sequence[Heard], seed: int, unknown_share: float = UNKNOWN) -> tuple[list[Heard], int]:
     """The same delayed, shuffled and repeated, with unknown codes in between; and how many of those."""
     rng = Random(seed + 2)  # noqa: S311
     arrivals: list[tuple[float, int, Heard]] = []
@@ -88,7 +102,7 @@ def as_it_comes(heard: Sequence[Heard], seed: int) -> tuple[list[Heard], int]:
         for _ in range(1 + (rng.random() < REPEATED)):
             delay_s = rng.expovariate(1 / 60) + (rng.uniform(3_600, 48 * 3_600) if rng.random() < LATE else 0)
             arrivals.append((one.at.timestamp() + delay_s, number, one))
-        if one.source == "tmall" and rng.random() < UNKNOWN / len(CHANNELS) * 10:
+        if one.source == "tmall" and rng.random() < unknown_share:
             body = json.loads(one.value) | {"status": f"TRADE_NEW_{rng.randrange(3)}"}
             arrivals.append((one.at.timestamp(), number, one._replace(value=_json(body))))
             unknown += 1
@@ -97,9 +111,9 @@ def as_it_comes(heard: Sequence[Heard], seed: int) -> tuple[list[Heard], int]:
 
 def _life(order: Placed, order_id: UUID, rng: Random) -> list[Heard]:
     """What is said of one order: paid within minutes, picked within hours, delivered within days."""
-    made, life, parcels = order
+    made, life, parcels, _ = order
     at = made.submitted_at
-    say = _Say(made, order_id)
+    say = _Say(order, order_id)
     heard: list[Heard] = [say.channel("placed", at)]
     if life == "unpaid":
         return heard
@@ -133,25 +147,30 @@ def _life(order: Placed, order_id: UUID, rng: Random) -> list[Heard]:
 class _Say:
     """What each system says of one order, in its own words."""
 
-    def __init__(self, made: Submission, order_id: UUID) -> None:
+    def __init__(self, order: Placed, order_id: UUID) -> None:
+        made = order.submission
         self._channel, self._no, self._order_id = made.channel, made.channel_order_no or "", order_id
+        self._number = order.number
 
     def channel(self, what: str, at: datetime) -> Heard:
-        return _CHANNELS[self._channel](self._no, self._order_id, what, at)
+        return _CHANNELS[self._channel](self._no, self._order_id, what, at)._replace(order=self._number)
 
     def paid(self, at: datetime) -> Heard:
         return self.channel("paid", at)
 
-    def warehouse(self, code: str, at: datetime, parcel: str | None = None) -> Heard:
+    def warehouse(self, code: str, at: datetime, parcel: str = "") -> Heard:
         body = {"orderId": str(self._order_id), "processStatus": code, "operateTime": _local(at), "warehouseCode": "HZ"}
-        return Heard(at, "wms", _json(body | ({"expressCode": parcel} if parcel else {})))
+        value = _json(body | ({"expressCode": parcel} if parcel else {}))
+        return Heard(at, "wms", value, order=self._number, parcel=parcel)
 
     def carrier(self, stage: int, at: datetime, parcel: str) -> Heard:
         if parcel.startswith("SF"):
-            codes = ("50", "30", "44", "80")
-            return Heard(at, "sf", _json({"mailno": parcel, "opCode": codes[stage], "acceptTime": _local(at)}))
+            code = ("50", "30", "44", "80")[stage]
+            value = _json({"mailno": parcel, "opCode": code, "acceptTime": _local(at)})
+            return Heard(at, "sf", value, order=self._number, parcel=parcel)
         action = ("1", "204", "202", "301")[stage]
-        return Heard(at, "kdniao", _json({"LogisticCode": parcel, "Action": action, "AcceptTime": _local(at)}))
+        value = _json({"LogisticCode": parcel, "Action": action, "AcceptTime": _local(at)})
+        return Heard(at, "kdniao", value, order=self._number, parcel=parcel)
 
 
 def _tmall(number: str, _: UUID, what: str, at: datetime) -> Heard:

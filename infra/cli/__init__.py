@@ -30,6 +30,7 @@ COMMANDS = {
     "surge": "Measure a surge of orders: rates, latency, CPU and memory by process, and whether the books balance.",
     "drill": "Put a fault into a surge, take it out again, and prove that the books balance all the same.",
     "soak": "Send orders for many minutes with a fault in each; does memory grow, do the books balance?",
+    "week": "Report a week of orders late, twice and in any order; prove that they end as they would have in order.",
     "capacity": "Tell what a rate of orders takes in processes and cores, from a surge's report.",
     "up": "Start Kafka, Redis, Postgres and a replica on this machine, until interrupted.",
     "init": "Make servers of your own ready: schema, topics, epoch.",

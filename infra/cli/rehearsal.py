@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from infra.cli.context import people
-from infra.embedded import Stack
+from infra.embedded import Broker, Stack
+from infra.embedded.kafka import jars_dir
 from infra.workers import Supervisor, worker_argv
 from streams.errors import Unavailable
 from streams.settings import PREFIX, Settings, load
@@ -26,14 +27,19 @@ Pids = Callable[[], Mapping[str, int]]
 """Tells the process ids of our own servers by name; there are none when the servers are the user's."""
 
 
+def lasting_broker() -> Broker:
+    """Apache Kafka where it is installed: for what makes millions of records, which tansu keeps in memory."""
+    return Broker.KAFKA if jars_dir().is_dir() else Broker.TANSU
+
+
 @contextlib.contextmanager
-def servers(data_dir: Path) -> Iterator[tuple[Settings, Pids]]:
+def servers(data_dir: Path, broker: Broker = Broker.TANSU) -> Iterator[tuple[Settings, Pids]]:
     """The user's own servers when the environment names them, else an embedded stack until the end of the block."""
     if PREFIX + "KAFKA_BOOTSTRAP" in os.environ:
         yield load(), dict
         return
     people.print("Starting Kafka, Redis, Postgres and its replica …")
-    with Stack.start(data_dir, fresh=True) as stack:
+    with Stack.start(data_dir, fresh=True, broker=broker) as stack:
         settings = load(os.environ | stack.addresses.environment())
         yield settings, stack.pids
 

@@ -8,9 +8,8 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from infra.cli.context import connected, out, people, print_json, print_table
-from infra.cli.rehearsal import LIFECYCLE_WORKERS, joined, progress, supervised
+from infra.cli.rehearsal import LIFECYCLE_WORKERS, joined, lasting_broker, progress, supervised
 from infra.embedded import Broker, Stack
-from infra.embedded.kafka import jars_dir
 from streams.errors import FloodwayError, Refused
 from streams.settings import load
 
@@ -70,7 +69,7 @@ def soak(
             f"--minutes {minutes:g}, --rate {rate:g} and --workers {workers} must be above 0, "
             f"--fault-every-s {fault_every_s:g} at least 1."
         )
-    used = broker or (Broker.KAFKA if jars_dir().is_dir() else Broker.TANSU)
+    used = broker or lasting_broker()
     report = SoakReport(minutes, rate, fault_every_s, seed, used)
     began = monotonic()
     shutil.rmtree(data_dir / "logs", ignore_errors=True)

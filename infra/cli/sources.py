@@ -23,11 +23,11 @@ def check(*files: Path, json: bool = False) -> int:
 
     """
     found: list[tuple[str, SourceMapping | SettingsError]] = []
-    for file in _each(files):
+    for path in _each(files):
         try:
-            found.append((str(file), load(file)))
+            found.append((str(path), load(path)))
         except SettingsError as error:
-            found.append((str(file), error))
+            found.append((str(path), error))
     found += [] if files else [(f"{mapping.source}.toml", mapping) for mapping in shipped()]
     errors = [str(one) for _, one in found if isinstance(one, SettingsError)]
     if json:

@@ -158,7 +158,7 @@ async def _surge(settings: Settings, pids: Pids, asked: _Asked, *, log_dir: Path
                 await run.provide(parts, planned, lasts_s=hold_ttl_s, show=show)
                 await joined(supervisor, show)
             with live() as tell:
-                measured = _roles(pids, supervisor)
+                measured = measured_roles(pids, supervisor)
                 before = await stored_bytes(settings)
                 report, _ = await run.surge(
                     parts, planned, files, rate_per_s=asked.rate_per_s, tell=tell, roles=measured
@@ -169,7 +169,7 @@ async def _surge(settings: Settings, pids: Pids, asked: _Asked, *, log_dir: Path
     return report
 
 
-def _roles(pids: Pids, supervisor: Supervisor) -> "dict[str, Roots]":
+def measured_roles(pids: Pids, supervisor: Supervisor) -> "dict[str, Roots]":
     """What to measure by the names of the report; a user's own servers are none of our processes."""
 
     def server(name: str) -> Sequence[int]:

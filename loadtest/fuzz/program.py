@@ -51,6 +51,7 @@ NOT_STARTED = (
     "infra.cli.simulate.run_one",
     "loadtest.bench.cost.measure_cost",
     "loadtest.fuzz.run.run_batches",
+    "loadtest.week_run.week",
 )
 """What would start processes, bring software or compute for minutes: here it ends the command."""
 

@@ -66,3 +66,12 @@ class CommandLine:
             timeout=60,
         )
         return Said(done.returncode, done.stdout, done.stderr)
+
+
+def measured(directory: Path, *argv: str) -> tuple[int, dict[str, Any], str]:
+    """Run a command that starts a stack of its own; its exit code, its JSON, and what it wrote for people."""
+    done = subprocess.run(
+        [FLOODWAY, *argv, "--json"], cwd=directory, capture_output=True, text=True, timeout=170, check=False
+    )
+    assert done.stdout, done.stderr[-2000:]
+    return done.returncode, json.loads(done.stdout), done.stderr

@@ -1,36 +1,19 @@
 """`floodway surge`, as it is run by those who want to know what their machine takes."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from command import measured
 
 ORDERS = 20_000
 OURS = {"generator", "observer", "broker", "redis", "postgres_primary", "postgres_replica"}
 OURS |= {"intake_workers", "lifecycle_workers"}
 
 
-def surge(directory: Path, *argv: str) -> tuple[int, dict[str, Any], str]:
-    """Run it; its exit code, its JSON, and what it wrote for people."""
-    done = subprocess.run(
-        [Path(sys.executable).parent / "floodway", "surge", "--json", *argv],
-        cwd=directory,
-        capture_output=True,
-        text=True,
-        timeout=170,
-        check=False,
-    )
-    assert done.stdout, done.stderr[-2000:]
-    return done.returncode, json.loads(done.stdout), done.stderr
-
-
 @pytest.mark.timeout(180)
 def test_a_surge_is_measured_and_its_books_balance(tmp_path: Path) -> None:
     """Every order is accepted once, and the JSON has rates, latency, and CPU and memory of every process."""
-    code, said, err = surge(tmp_path, "--orders", str(ORDERS), "--mix", "one-line", "--plot", "plot")
+    code, said, err = measured(tmp_path, "surge", "--orders", str(ORDERS), "--mix", "one-line", "--plot", "plot")
     assert code == 0, err[-2000:]
     assert (said["passed"], said["balanced"], said["missing"], said["repeated"]) == (True, True, 0, 0)
     assert (said["submitted"], said["accepted"], said["rejected"]) == (ORDERS, ORDERS, {})
@@ -57,7 +40,7 @@ def test_a_surge_is_measured_and_its_books_balance(tmp_path: Path) -> None:
 @pytest.mark.timeout(180)
 def test_a_rate_beyond_the_machine_fails_and_is_told(tmp_path: Path) -> None:
     """The books balance, yet the exit code is 1: what was asked was not measured."""
-    code, said, err = surge(tmp_path, "--rate", "1000000", "--orders", "20000", "--mix", "repeats")
+    code, said, err = measured(tmp_path, "surge", "--rate", "1000000", "--orders", "20000", "--mix", "repeats")
     assert code == 1
     assert (said["passed"], said["balanced"], said["missing"], said["repeated"]) == (False, True, 0, 0)
     assert (said["accepted"], said["replayed"]) == (2_000, 18_000)
