@@ -9,7 +9,7 @@ from streams.errors import Refused, SettingsError
 from streams.sources import load, shipped
 
 
-def check(*files: Path, json: bool = False) -> int:
+def check(*files: Path, json: bool = False) -> None:
     """Check mapping files as the workers would, their examples too; exit 2 when one is wrong.
 
     What is wrong is told with file, line, field and what to write instead. Needs no servers.
@@ -34,12 +34,12 @@ def check(*files: Path, json: bool = False) -> int:
         for file, one in found:
             told = {"error": str(one)} if isinstance(one, SettingsError) else _told(one)
             print_json({"file": file, "ok": "error" not in told, **told})
-        return SettingsError.exit_code if errors else 0
     if errors:
         raise SettingsError("\n".join(errors))
+    if json:
+        return
     rows = [(file, *_told(one).values()) for file, one in found if isinstance(one, SourceMapping)]
     print_table(["file", "source", "codes", "examples", "times", "zone"], rows)
-    return 0
 
 
 def _told(mapping: SourceMapping) -> dict[str, Any]:
