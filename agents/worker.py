@@ -1,6 +1,7 @@
 """Worker processes by role, each one Faust agent around the stages.
 
-`intake` decides submissions. `lifecycle` applies reports, and keeps time: expires holds, finishes promotions.
+`intake` decides submissions. `lifecycle` applies reports, and keeps time: expires holds, finishes promotions. `notify`
+tells people.
 
 An agent's parts and background tasks live in one task group with its reading loop: whatever fails ends the body, and
 the transport stops the worker with nothing acknowledged that was not done. A supervisor starts it again.
@@ -10,6 +11,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,16 +24,20 @@ from streams.clock import SystemClock
 from streams.errors import Fenced
 from streams.intake.patience import Assignment, PatientIntake
 from streams.lifecycle import Lifecycle
+from streams.notify import config as notify_config
+from streams.notify.lanes import Lanes
+from streams.notify.taking import Taking
 from streams.parts import Parts
 from streams.promotions import advance_promotions
 from streams.retry import until_available
 from streams.settings import Settings
+from streams.stores.deliveries_postgres import PostgresDeliveries
 from streams.stores.kafka_access import access
 from streams.stores.review_kafka import KafkaReview
-from streams.topics import REPORTED, SUBMITTED
+from streams.topics import NOTIFICATIONS, REPORTED, SUBMITTED, TICKETS
 from streams.waiting import last_wait_s
 
-ROLES = ("intake", "lifecycle")
+ROLES = ("intake", "lifecycle", "notify")
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +49,7 @@ def group(role: str) -> str:
 
 def run(role: str, settings: Settings) -> NoReturn:
     """Run a worker of this role until it is told to stop, and exit: 0 when stopped, 1 when something failed."""
-    make = {"intake": intake_app, "lifecycle": lifecycle_app}[role]
+    make = {"intake": intake_app, "lifecycle": lifecycle_app, "notify": notify_app}[role]
     for ours in ("streams", "agents"):
         logging.getLogger(ours).setLevel(settings.log_level)
     app = make(settings)
@@ -94,6 +100,31 @@ def lifecycle_app(settings: Settings) -> ChunkApp:
     return app
 
 
+def notify_app(settings: Settings) -> ChunkApp:
+    """Reads what people are to be told, and delivers it, one lane a target."""
+    plan, wordings = notify_config.load(settings, os.environ)
+    breakers = Breakers.of(settings)
+    app = _app("notify", settings, breakers)
+
+    async def notify(stream: Any) -> None:
+        async with (
+            _parts(settings, breakers) as parts,
+            _deliveries(settings, len(plan.targets)) as deliveries,
+            asyncio.TaskGroup() as tasks,
+        ):
+            taking, lanes = Taking(parts, deliveries, plan), Lanes(parts, deliveries, plan, wordings)
+            background = tasks.create_task(lanes.run(), name="lanes"), tasks.create_task(parts.ask_when_idle())
+            async for event in stream.noack().events():
+                await parts.let_in()
+                if await taking.take(event.value):
+                    lanes.wake()
+            for task in background:
+                task.cancel()
+
+    app.agent(chunk_topic(app, NOTIFICATIONS.name, TICKETS.name), name="notify")(notify)
+    return app
+
+
 async def _keep(orders: Lifecycle, parts: Parts) -> None:
     """End what time has ended: promotions past their window, holds past their deadline; see to what was left."""
     settings = parts.settings
@@ -124,6 +155,17 @@ async def _parts(settings: Settings, breakers: Breakers) -> AsyncIterator[Parts]
         yield parts
     finally:
         await close(parts)
+
+
+@contextlib.asynccontextmanager
+async def _deliveries(settings: Settings, lanes: int) -> AsyncIterator[PostgresDeliveries]:
+    made = await PostgresDeliveries.connect(
+        settings.postgres_dsn, lanes=lanes, statement_timeout_s=settings.postgres_timeout_s, at_once=False
+    )
+    try:
+        yield made
+    finally:
+        await made.close()
 
 
 def _app(role: str, settings: Settings, breakers: Breakers) -> ChunkApp:

@@ -46,8 +46,11 @@ def bury(chunk: Chunk, record: Record, why: Undecodable) -> Dead:
     return Dead(chunk.topic, chunk.partition, record, why)
 
 
-def entry(dead: Dead, *, failed_at_ms: int) -> Entry:
-    """The record for the dead-letter topic: key, value and headers of the original, and one header more."""
+def entry(dead: Dead, *, failed_at_ms: int, target: str | None = None) -> Entry:
+    """The record for the dead-letter topic: key, value and headers of the original, and one header more.
+
+    `target` is to whom it could not be delivered, for what others were told perhaps.
+    """
     why, record = dead.why, dead.record
     is_cut = _size(record) > MAX_BATCH_BYTES
     letter = DeadLetter(
@@ -59,6 +62,7 @@ def entry(dead: Dead, *, failed_at_ms: int) -> Entry:
         failed_at=to_datetime(failed_at_ms),
         field=why.field if why.field is not None else msgspec.UNSET,
         fix=why.fix if why.fix is not None else msgspec.UNSET,
+        target=target if target is not None else msgspec.UNSET,
         value_bytes=len(record.value or b"") if is_cut else msgspec.UNSET,
         value_sha256=sha256(record.value or b"").hexdigest() if is_cut else msgspec.UNSET,
     )

@@ -7,12 +7,14 @@
     │   ├── StockUnavailable     Redis
     │   ├── LedgerUnavailable    Postgres
     │   ├── LogUnavailable       Kafka
+    │   ├── TargetUnavailable    who is to be told of something: a webhook, a mail server
     │   └── BreakerOpen          it failed too often lately: it was not even asked
     ├── LogRefused               Kafka answered, and will answer the same again: a person must act
     │   ├── LogForbidden         the credentials are wrong, or may not do this
     │   └── RecordTooLarge       a record is larger than its topic takes
     ├── Fenced                   Redis carries another epoch than the ledger issued; nothing was changed
     ├── TooManyDeadLetters       nearly all that was read could not be taken; the worker stopped before burying it
+    ├── TargetRefused            who was to be told something refused it for good, or it may not be sent there
     ├── UnknownThing             an order, SKU or promotion that nobody told us of
     └── Refused                  a command that would break a rule (move more than is free, reopen a closed promotion)
 
@@ -57,6 +59,20 @@ class LedgerUnavailable(Unavailable):
 
 class LogUnavailable(Unavailable):
     """Kafka did not answer."""
+
+
+class TargetUnavailable(Unavailable):
+    """A webhook or a mail server did not take a message; it may do so later, `asked_s` from now if it said so."""
+
+    asked_s = 0.0
+
+
+class TargetRefused(FloodwayError):
+    """A message will not be taken however often it is sent there. `reason` is one word for it."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
 
 
 class BreakerOpen(Unavailable):

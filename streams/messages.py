@@ -340,8 +340,22 @@ class Notification(Struct, frozen=True, gc=False, omit_defaults=True):
     overtaken: bool = False
 
 
+class TicketEvent(StrEnum):
+    """What became of a ticket."""
+
+    OPENED = "opened"
+    REOPENED = "reopened"
+    ESCALATED = "escalated"
+    ACKNOWLEDGED = "acknowledged"
+    CLOSED = "closed"
+
+
 class Ticket(Struct, frozen=True, gc=False, omit_defaults=True):
-    """Something a person must see to, on `tickets.v1`, keyed by `ticket_id`: one a cause, however often it strikes."""
+    """Something a person must see to, on `tickets.v1`, keyed by `ticket_id`: one a cause, however often it strikes.
+
+    `event` is what became of it, `at` when. `count` is how many orders, records or the like it is about. `level` grows
+    with each escalation; `by` is who acknowledged or closed it, without one it closed because its cause was gone.
+    """
 
     ticket_id: str
     kind: str
@@ -349,13 +363,20 @@ class Ticket(Struct, frozen=True, gc=False, omit_defaults=True):
     detail: str
     fix: str
     opened_at: datetime
+    event: TicketEvent = TicketEvent.OPENED
+    at: datetime | None = None
+    cause: str = ""
+    count: int = 1
+    level: int = 0
+    by: str | None = None
 
 
 class DeadLetter(Struct, frozen=True, gc=False, omit_defaults=True):
     """Why a message could not be taken, as JSON in the header `floodway-dead-letter`.
 
     Key, value and headers of the dead letter are those of the original, byte for byte, so that a replay is a copy.
-    `field` is a JSON path into the message, `fix` what its producer should change.
+    `field` is a JSON path into the message, `fix` what its producer should change. `target` is to whom it could not
+    be delivered.
 
     A record that unpacks to more than the topic takes is cut: `value_bytes` and `value_sha256` tell what the whole
     value was, and it stands at `topic`, `partition` and `offset` for as long as that topic keeps it.
@@ -369,6 +390,7 @@ class DeadLetter(Struct, frozen=True, gc=False, omit_defaults=True):
     failed_at: datetime
     field: str | UnsetType = UNSET
     fix: str | UnsetType = UNSET
+    target: str | UnsetType = UNSET
     value_bytes: int | UnsetType = UNSET
     value_sha256: str | UnsetType = UNSET
 

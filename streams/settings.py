@@ -143,6 +143,15 @@ class Settings:
     sources_dir: str | None = None
     """A folder with mappings of sources of one's own, beside those that come along; see docs/sources.md."""
 
+    notify_file: str | None = None
+    """Which events go to whom, see docs/notifications.md; without one they are written to the worker's log."""
+    notify_templates_dir: str | None = None
+    """A folder with texts of one's own, beside those that come along; see docs/notifications.md."""
+    notify_private_targets: bool = False
+    """Let webhooks go to loopback and private addresses too; off, so that nobody reaches into our network by them."""
+    delivery_memory_s: float = 2_592_000.0
+    """So long it is remembered what was delivered to whom; longer than Kafka keeps what may be read again."""
+
     ready_file: str | None = None
     """A worker makes this file once it has its partitions; its JSON tells how the breakers stand."""
     log_level: str = "INFO"

@@ -70,9 +70,20 @@ PICKLISTS = Topic(
     "warehouse.picklists.v1", "order_id", messages.PickList, "What warehouses are to pick, and no longer to pick."
 )
 NOTIFICATIONS = Topic("notifications.v1", "channel:submission_id", messages.Notification, "What buyers are to be told.")
+NOTIFICATIONS_DLQ = Topic(
+    "notifications.v1.dlq",
+    "as the original",
+    messages.Notification,
+    "Notifications and tickets that could not be delivered: original bytes, with reason and target in the header "
+    "`floodway-dead-letter`.",
+    _settings(30 * DAY_MS, MAX_BATCH_BYTES + DEAD_LETTER_BYTES),
+)
 TICKETS = Topic("tickets.v1", "ticket_id", messages.Ticket, "What people must see to.")
 
-ALL = (SUBMITTED, SUBMITTED_DLQ, DECIDED, REPORTED, REPORTED_DLQ, CHANGED, REVIEW, PICKLISTS, NOTIFICATIONS, TICKETS)
+ALL = (
+    *(SUBMITTED, SUBMITTED_DLQ, DECIDED, REPORTED, REPORTED_DLQ, CHANGED, REVIEW),
+    *(PICKLISTS, NOTIFICATIONS, NOTIFICATIONS_DLQ, TICKETS),
+)
 
 MESSAGE_ID_HEADER = "floodway-message-id"
 """Header of what is told of orders: the same id for the same message, however often it is sent, to dedupe by."""

@@ -96,10 +96,10 @@ def _credentials(brokers: KafkaAccess) -> CredentialsT | None:
     return faust.SSLCredentials(context) if context is not None else None
 
 
-def chunk_topic(app: ChunkApp, name: str, **options: Any) -> Any:
-    """Declare a topic whose chunks reach the agent untouched; its events' values are `Chunk`s."""
+def chunk_topic(app: ChunkApp, *names: str, **options: Any) -> Any:
+    """Declare a topic, or several for one agent, whose chunks reach it untouched; its events' values are `Chunk`s."""
     schema = faust.Schema(key_type=bytes, key_serializer="raw", value_type=bytes, value_serializer="raw")
-    return app.topic(name, schema=schema, **options)
+    return app.topic(*names, schema=schema, **options)
 
 
 def run_worker(app: ChunkApp, *, loglevel: str = "WARNING", **worker_options: Any) -> NoReturn:

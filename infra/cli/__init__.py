@@ -34,7 +34,7 @@ COMMANDS = {
     "capacity": "Tell what a rate of orders takes in processes and cores, from a surge's report.",
     "up": "Start Kafka, Redis, Postgres and a replica on this machine, until interrupted.",
     "init": "Make servers of your own ready: schema, topics, epoch.",
-    "worker": "Run workers: intake decides submissions, lifecycle carries orders on.",
+    "worker": "Run workers: intake decides submissions, lifecycle carries orders on, notify tells people.",
     "http": "Take orders and answer for them over HTTP.",
     "submit": "Produce order submissions from a file.",
     "report": "Report what happened to an order: paid, shipped, delivered, cancelled, …",

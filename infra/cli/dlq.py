@@ -11,10 +11,10 @@ from cyclopts import Parameter
 from infra.cli.context import connected, out, parse_duration, people, print_json, print_table
 from streams.errors import Refused
 from streams.replay import Letter, Position, letter, letters, replay
-from streams.topics import REPORTED_DLQ, SUBMITTED_DLQ
+from streams.topics import NOTIFICATIONS_DLQ, REPORTED_DLQ, SUBMITTED_DLQ
 
-TOPICS = {"submitted": SUBMITTED_DLQ, "reported": REPORTED_DLQ}
-Which = Literal["submitted", "reported"]
+TOPICS = {"submitted": SUBMITTED_DLQ, "reported": REPORTED_DLQ, "notifications": NOTIFICATIONS_DLQ}
+Which = Literal["submitted", "reported", "notifications"]
 SHOWN_BYTES = 2_000
 
 
@@ -32,7 +32,7 @@ async def list_(
     Parameters
     ----------
     topic
-        Submissions or reports.
+        Submissions, reports, or notifications that could not be delivered.
     reason
         Only those with this reason.
     since
@@ -84,7 +84,7 @@ async def show(position: str, *, topic: Which = "submitted", json: bool = False)
     position
         As `dlq list` prints it.
     topic
-        Submissions or reports.
+        Submissions, reports, or notifications that could not be delivered.
     json
         Print one JSON object.
 
@@ -122,7 +122,7 @@ async def replay_(
     positions
         As `dlq list` prints them.
     topic
-        Submissions or reports.
+        Submissions, reports, or notifications that could not be delivered.
     reason
         Those with this reason.
     since
@@ -200,6 +200,7 @@ def _plain(found: Letter) -> dict[str, Any]:
         "detail": why.detail,
         "field": why.field or None,
         "fix": why.fix or None,
+        "target": why.target or None,
         "from": f"{why.topic} {why.partition}-{why.offset}",
         "failed_at": why.failed_at,
         "replayed_at": found.replayed_at,

@@ -6,18 +6,19 @@ from infra.cli.context import people, settings
 from infra.workers import Supervisor
 from streams.settings import Settings
 
-Role = Literal["intake", "lifecycle"]
+Role = Literal["intake", "lifecycle", "notify"]
 
 
 def worker(*roles: Role, processes: int = 1, log_level: str | None = None) -> int:
-    """Run workers until interrupted: `intake` decides submissions, `lifecycle` carries orders on and ends holds.
+    """Run workers until interrupted: `intake` decides submissions, `lifecycle` carries orders on and ends holds,
+    `notify` tells buyers and people on duty.
 
     One role with one process runs right here. Several are children, started again when one dies.
 
     Parameters
     ----------
     roles
-        What to run; both when none is named.
+        What to run; intake and lifecycle when none is named.
     processes
         Processes of each role; more than there are partitions would idle.
     log_level

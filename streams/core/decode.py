@@ -7,13 +7,15 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 
 from streams.core.texts import WrongText, wrong_text_of_report, wrong_text_of_submission
-from streams.messages import MAX_MESSAGE_BYTES, Report, Submission
+from streams.messages import MAX_MESSAGE_BYTES, Notification, Report, Submission, Ticket
 
-T = TypeVar("T", Submission, Report)
+T = TypeVar("T", Submission, Report, Notification, Ticket)
 
 _WRONG_TEXT: dict[type[Any], Callable[[Any], WrongText | None]] = {
     Submission: wrong_text_of_submission,
     Report: wrong_text_of_report,
+    Notification: lambda _: None,  # we write these ourselves
+    Ticket: lambda _: None,
 }
 
 _PATH = re.compile(r" - at `(\$[^`]*)`$")

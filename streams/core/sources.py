@@ -6,15 +6,14 @@ line it stands on. See docs/sources.md.
 """
 
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from streams.errors import SettingsError
+from streams.core.toml_text import TomlText
 from streams.messages import NAME, ReportType
 
 BODIES = ("json", "form", "x12")
@@ -62,24 +61,22 @@ class SourceMapping(NamedTuple):
 
 def read_mapping(text: str, file: str) -> SourceMapping:
     """The mapping in a file's text. Raises `SettingsError`, which names file and line."""
-    try:
-        found = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{file}: {error}; it must be TOML.") from error
-    return _Reader(text, file, found).mapping()
+    return _Reader(text, file).mapping()
 
 
 class _Reader:
-    """Reads one file; keeps its text to tell on which line something stands."""
+    """Reads one file."""
 
-    def __init__(self, text: str, file: str, found: dict[str, Any]) -> None:
-        self._lines = text.splitlines()
-        self._file = file
-        self._found = found
+    def __init__(self, text: str, file: str) -> None:
+        self._toml = TomlText(text, file)
+        self._error = self._toml.error
+        self._section = self._toml.section
 
     def mapping(self) -> SourceMapping:
-        self._known(
-            "", self._found, ("source", "about", "body", "numbers_of", "amounts", "fields", "time", "codes", "example")
+        self._toml.known(
+            "",
+            self._toml.found,
+            ("source", "about", "body", "numbers_of", "amounts", "fields", "time", "codes", "example"),
         )
         source = self._text("", "source")
         if re.fullmatch(NAME, source) is None or len(source) > MAX_SOURCE:
@@ -110,7 +107,7 @@ class _Reader:
 
     def _fields(self) -> dict[str, Field]:
         section = self._section("fields")
-        self._known("fields", section, FIELDS)
+        self._toml.known("fields", section, FIELDS)
         for name in REQUIRED:
             if name not in section:
                 raise self._error("fields", None, f"`{name}` is missing; say where in a message it stands")
@@ -128,7 +125,7 @@ class _Reader:
 
     def _time(self) -> tuple[str, ZoneInfo | None]:
         section = self._section("time")
-        self._known("time", section, ("format", "zone"))
+        self._toml.known("time", section, ("format", "zone"))
         form = self._text("time", "format")
         if form not in EPOCHS and form not in {"iso", "rfc3339"} and "%" not in form:
             raise self._error("time", "format", f"{form!r} is none of iso, rfc3339, epoch_s, epoch_ms, nor a pattern")
@@ -163,11 +160,8 @@ class _Reader:
         return ReportType(str(name))
 
     def _examples(self) -> Iterator[Example]:
-        found = self._found.get("example", [])
-        if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-            raise self._error("example", None, "write each example as [[example]]")
-        for number, one in enumerate(found):
-            self._known("example", one, ("body", "headers", "event", "at"), number)
+        for number, one in enumerate(self._toml.listed("example")):
+            self._toml.known("example", one, ("body", "headers", "event", "at"), number)
             body, at = one.get("body"), one.get("at")
             if not isinstance(body, str):
                 raise self._error("example", "body", "the message belongs here, as text", number)
@@ -176,46 +170,11 @@ class _Reader:
                     "example", "at", "write the time with its offset, as 2026-11-11T00:00:00+08:00", number
                 )
             event = self._event("example", "event", one.get("event"), number)
-            yield Example(body, dict(one.get("headers", {})), event, at, self._line("example", "body", number))
-
-    def _section(self, name: str) -> dict[str, Any]:
-        section = self._found.get(name, {})
-        if not isinstance(section, dict):
-            raise self._error("", name, f"write it as a section [{name}]")
-        return section
-
-    def _known(self, section: str, found: Mapping[str, Any], names: tuple[str, ...], number: int = 0) -> None:
-        for name in found:
-            if name not in names:
-                raise self._error(section, name, f"`{name}` is unknown here; known are {', '.join(names)}", number)
+            yield Example(body, dict(one.get("headers", {})), event, at, self._toml.line("example", "body", number))
 
     def _text(self, section: str, name: str, default: str | None = None) -> str:
-        value = (self._found if not section else self._section(section)).get(name, default)
-        if not isinstance(value, str) or (default is None and not value):
-            raise self._error(section, name if value is not None else None, f"`{name}` must be a text")
-        return value
-
-    def _error(self, section: str, key: str | None, what: str, number: int = 0) -> SettingsError:
-        return SettingsError(f"{self._file}, line {self._line(section, key, number)}: {what}.")
-
-    def _line(self, section: str, key: str | None, number: int = 0) -> int:
-        """Where `key` stands in the section, or the section if not at all; lines count from 1."""
-        inside, at, seen = section == "", 1, -1
-        for count, line in enumerate(self._lines, 1):
-            header = re.match(r"\s*\[+\s*([^\]]+?)\s*\]+\s*(?:#.*)?$", line)
-            if header:
-                seen += header[1] == section
-                inside = header[1] == section and (not line.lstrip().startswith("[[") or seen == number)
-                at = count if inside else at
-            elif inside and key is not None and _key(line) == key:
-                return count
-        return at
-
-
-def _key(line: str) -> str | None:
-    """The key that a line of TOML begins with, without quotes; None for others."""
-    match = re.match(r"""\s*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([A-Za-z0-9_-]+))\s*=""", line)
-    return None if match is None else next(group for group in match.groups() if group is not None)
+        table = self._toml.found if not section else self._section(section)
+        return self._toml.text(section, table, name, default)
 
 
 def _path(text: str) -> tuple[str, ...]:
