@@ -37,9 +37,21 @@ STORY = (
     """
 )
 
+QUARANTINED = STORY.replace("'{}', '{}');", "'{}', '{}', 'd');")
+
+DELIVERED = (
+    QUARANTINED
+    + """
+        INSERT INTO deliveries_due (due_at, log_offset, log_partition, target, delivery_id, topic, key, value)
+        VALUES ('2026-11-11+00', 1, 0, 'shop', 'n-1', 'notifications.v1', 'k', '{}');
+        INSERT INTO deliveries VALUES ('2026-11-11+00', 1, 'shop', 'n-0', NULL);
+    """
+)
+
 SAMPLES = {
     "0001_books": BOOKS,
     "0002_failover": BOOKS,
     "0003_story": STORY,
-    "0004_quarantine": STORY.replace("'{}', '{}');", "'{}', '{}', 'd');"),
+    "0004_quarantine": QUARANTINED,
+    "0005_deliveries": DELIVERED,
 }

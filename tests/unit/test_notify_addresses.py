@@ -38,7 +38,7 @@ async def test_a_webhook_to_this_machine_is_refused_unless_allowed(host: str) ->
         url = f"http://{host}:{listener.getsockname()[1]}/"
         target = Webhook("shop", Bounds(2.0, 10.0, 1), url, (b"s" * 32,))
         async with WebhookSink(target, private=False) as sink:
-            with pytest.raises(TargetRefused, match="no public address|not a canonical"):
+            with pytest.raises(TargetRefused, match=r"no public address|not a canonical"):
                 await sink.send(MESSAGE, "2026-11-11T00:00:00Z")
         with pytest.raises(TimeoutError):
             listener.accept()
