@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from agents.bootstrap import close, connect
+from agents.observe.worker import Endpoint, Standing
 from agents.status import StatusFile
 from agents.transport import ChunkApp, TransportSettings, chunk_app, chunk_topic, run_worker
 from streams.breakers import Breakers
@@ -34,6 +35,7 @@ from streams.settings import Settings
 from streams.stores.deliveries_postgres import PostgresDeliveries
 from streams.stores.kafka_access import access
 from streams.stores.review_kafka import KafkaReview
+from streams.telemetry import REBALANCES, taken
 from streams.topics import NOTIFICATIONS, REPORTED, SUBMITTED, TICKETS
 from streams.waiting import last_wait_s
 
@@ -52,69 +54,72 @@ def run(role: str, settings: Settings) -> NoReturn:
     make = {"intake": intake_app, "lifecycle": lifecycle_app, "notify": notify_app}[role]
     for ours in ("streams", "agents"):
         logging.getLogger(ours).setLevel(settings.log_level)
-    app = make(settings)
+    app, endpoint = make(settings)
     # Batches are thousands of tuples and no cycles: at its default the collector looks through them again and again.
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
-    run_worker(app, loglevel="WARNING")  # faust tells of every service it starts
+    run_worker(app, endpoint, loglevel="WARNING")  # faust tells of every service it starts
 
 
-def intake_app(settings: Settings) -> ChunkApp:
+def intake_app(settings: Settings) -> tuple[ChunkApp, Endpoint]:
     """Reads submissions and hands each chunk to the stages, which acknowledge it."""
     breakers = Breakers.of(settings)
-    app = _app("intake", settings, breakers)
+    app, standing, endpoint = _app("intake", settings, breakers)
     assignment = _Assignment(app)
     queue = KafkaReview(access(settings), by_operator=settings.review_release == "operator")
 
     async def intake(stream: Any) -> None:
-        async with _parts(settings, breakers) as parts, asyncio.TaskGroup() as tasks:
+        async with _parts(standing) as parts, asyncio.TaskGroup() as tasks:
             stages = PatientIntake(parts, queue, assignment.now)
             background = tasks.create_task(stages.run(), name="stages"), tasks.create_task(parts.ask_when_idle())
             async for event in stream.noack().events():
+                taken(event.value)
                 await stages.take(event.value)
             for task in background:
                 task.cancel()
 
     app.agent(chunk_topic(app, SUBMITTED.name), name="intake")(intake)
-    return app
+    return app, endpoint
 
 
-def lifecycle_app(settings: Settings) -> ChunkApp:
+def lifecycle_app(settings: Settings) -> tuple[ChunkApp, Endpoint]:
     """Reads reports; beside that looks through holds and promotions at short intervals."""
     breakers = Breakers.of(settings)
-    app = _app("lifecycle", settings, breakers)
+    app, standing, endpoint = _app("lifecycle", settings, breakers)
 
     async def lifecycle(stream: Any) -> None:
-        async with _parts(settings, breakers) as parts, asyncio.TaskGroup() as tasks:
+        async with _parts(standing) as parts, asyncio.TaskGroup() as tasks:
             orders = Lifecycle(parts)
             background = (
                 tasks.create_task(_keep(orders, parts), name="keeper"),
                 tasks.create_task(parts.ask_when_idle()),
             )
             async for event in stream.noack().events():
+                taken(event.value)
                 await orders.take(event.value)
             for task in background:
                 task.cancel()
 
     app.agent(chunk_topic(app, REPORTED.name), name="lifecycle")(lifecycle)
-    return app
+    return app, endpoint
 
 
-def notify_app(settings: Settings) -> ChunkApp:
+def notify_app(settings: Settings) -> tuple[ChunkApp, Endpoint]:
     """Reads what people are to be told, and delivers it, one lane a target."""
     plan, wordings = notify_config.load(settings, os.environ)
     breakers = Breakers.of(settings)
-    app = _app("notify", settings, breakers)
+    app, standing, endpoint = _app("notify", settings, breakers)
 
     async def notify(stream: Any) -> None:
         async with (
-            _parts(settings, breakers) as parts,
+            _parts(standing) as parts,
             _deliveries(settings, len(plan.targets)) as deliveries,
             asyncio.TaskGroup() as tasks,
         ):
             taking, lanes = Taking(parts, deliveries, plan), Lanes(parts, deliveries, plan, wordings)
             background = tasks.create_task(lanes.run(), name="lanes"), tasks.create_task(parts.ask_when_idle())
             async for event in stream.noack().events():
+                taken(event.value)
                 await parts.let_in()
                 if await taking.take(event.value):
                     lanes.wake()
@@ -122,7 +127,7 @@ def notify_app(settings: Settings) -> ChunkApp:
                 task.cancel()
 
     app.agent(chunk_topic(app, NOTIFICATIONS.name, TICKETS.name), name="notify")(notify)
-    return app
+    return app, endpoint
 
 
 async def _keep(orders: Lifecycle, parts: Parts) -> None:
@@ -147,13 +152,16 @@ async def advance(parts: Parts) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _parts(settings: Settings, breakers: Breakers) -> AsyncIterator[Parts]:
+async def _parts(standing: Standing) -> AsyncIterator[Parts]:
+    settings, breakers = standing.settings, standing.breakers
     parts = await until_available(
         "connect", lambda: connect(settings, breakers), max_delay_s=settings.retry_max_delay_s
     )
+    standing.parts = parts
     try:
         yield parts
     finally:
+        standing.parts = None
         await close(parts)
 
 
@@ -168,7 +176,7 @@ async def _deliveries(settings: Settings, lanes: int) -> AsyncIterator[PostgresD
         await made.close()
 
 
-def _app(role: str, settings: Settings, breakers: Breakers) -> ChunkApp:
+def _app(role: str, settings: Settings, breakers: Breakers) -> tuple[ChunkApp, Standing, Endpoint]:
     transport = TransportSettings(
         chunk_max_records=settings.chunk_max_records,
         max_inflight_records=max(20_000, 4 * settings.chunk_max_records),
@@ -186,8 +194,15 @@ def _app(role: str, settings: Settings, breakers: Breakers) -> ChunkApp:
         transport=transport,
     )
     path = None if settings.ready_file is None else Path(settings.ready_file)
-    _tell_when_assigned(app, StatusFile(path, breakers, SystemClock()))
-    return app
+    status, standing = StatusFile(path, breakers, SystemClock()), Standing(role, app, breakers, settings)
+    status.tell("role", role)
+
+    def listening(url: str) -> None:
+        status.tell("metrics", url)
+        logger.info("%s worker %d: metrics and health on %s", role, os.getpid(), url)
+
+    _tell_when_assigned(app, status, standing)
+    return app, standing, Endpoint(standing, listening)
 
 
 class _Assignment:
@@ -206,8 +221,10 @@ class _Assignment:
         self._partitions = frozenset(tp.partition for tp in assigned)
 
 
-def _tell_when_assigned(app: ChunkApp, status: StatusFile) -> None:
+def _tell_when_assigned(app: ChunkApp, status: StatusFile, standing: Standing) -> None:
     async def assigned(_app: Any, assigned: Any, **_: Any) -> None:
+        REBALANCES.inc()
+        standing.partitions = frozenset((tp.topic, tp.partition) for tp in assigned)
         if assigned:
             status.ready()
 

@@ -7,6 +7,7 @@ import msgspec
 import orjson
 
 from agents.http.openapi import document_text
+from infra.metrics_page import metrics_page
 from infra.settings_page import settings_page
 from infra.sources_page import sources_page
 from infra.vocabulary_page import vocabulary_page
@@ -33,6 +34,7 @@ def documents() -> dict[str, str]:
     files["asyncapi.json"] = _text(_asyncapi())
     files["openapi.json"] = document_text()
     files["settings.md"] = settings_page()
+    files["metrics.md"] = metrics_page()
     files["vocabulary.md"] = vocabulary_page()
     files["sources.md"] = sources_page()
     return files

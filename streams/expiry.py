@@ -14,6 +14,7 @@ from streams.outbox import Outbox
 from streams.parts import Parts
 from streams.steps import Told, check_newest, take_steps
 from streams.stores.stock import MAX_BATCH
+from streams.telemetry import EXPIRED, timed
 
 FORGOTTEN_RETENTIONS = 2
 """Redis remembers a decision for two retentions at the most."""
@@ -36,9 +37,11 @@ class Expiry:
         self._parts, self._guard, self._outbox = parts, guard, outbox
         self._unwritten = 0
 
+    @timed("expire")
     async def expire_due(self) -> int:
         """End the holds that are due, one bounded batch; returns how many the ledger took."""
         found = await self._guard.call("expire", self._expire_under)
+        EXPIRED.inc(found.written)
         await self._outbox.send(found.told.messages, found.told.token)
         if found.settled:
             stock = self._parts.stock

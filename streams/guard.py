@@ -13,6 +13,7 @@ from typing import TypeVar
 from streams.errors import Fenced
 from streams.retry import until_available
 from streams.stores.ledger import Ledger
+from streams.telemetry import FENCED
 from streams.waiting import waiting
 
 T = TypeVar("T")
@@ -45,6 +46,7 @@ class StockGuard:
                 return await until_available(what, partial(call, epoch), max_delay_s=self._max_delay_s)
             except Fenced as error:
                 logger.error("%s: %s", what, error)
+                FENCED.inc()
                 await self._renew(epoch)
 
     async def _current(self) -> int:

@@ -31,6 +31,7 @@ from streams.sources import normalisers
 from streams.steps import Told, check_newest, find_orders, take_steps
 from streams.stores.log import Entry
 from streams.stores.stock import MAX_BATCH
+from streams.telemetry import reported, timed
 from streams.topics import REPORTED_DLQ, Topic
 
 RETAKES_AT_ONCE = 8
@@ -70,6 +71,7 @@ class Lifecycle:
             resolved, unknown = await reports.find_orders(found.said, self._parts)
             known = sorted([*known, *resolved], key=_offset) if known else resolved
             waiting += [Waiting(record, said.source, said.ref) for record, said in unknown]
+        reported(report.type for _, report in known)
         lost, strangers = await self._apply_all(known)
         by_source = {record.offset: said for record, said in found.said}
         for record in strangers:
@@ -105,6 +107,7 @@ class Lifecycle:
         """End the holds that are due, one bounded batch; returns how many the ledger took."""
         return await self._expiry.expire_due()
 
+    @timed("apply")
     async def _apply_all(self, reported: Sequence[Reported]) -> tuple[list[Record], list[Record]]:
         """Apply reports on any orders; returns the records that the stock has lost, and those of unknown orders."""
         lost: list[Record] = []

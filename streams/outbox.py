@@ -18,6 +18,7 @@ from streams.parts import Parts
 from streams.retry import until_available
 from streams.stores.log import Entry
 from streams.stores.partitioner import murmur2
+from streams.telemetry import timed
 from streams.topics import CHANGED, MESSAGE_ID_HEADER, PICKLISTS
 
 LEFT_AT_ONCE = 20
@@ -38,6 +39,7 @@ class Outbox:
         self._grace = timedelta(seconds=parts.settings.outbox_grace_s)
         self._sending: set[str] = set()
 
+    @timed("tell")
     async def send(self, messages: Sequence[Message], token: str = "") -> None:
         """Send the messages of one transaction, which are in the outbox by now. Waits as long as a store is away."""
         if not messages:

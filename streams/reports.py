@@ -20,6 +20,7 @@ from streams.instants import to_ms
 from streams.messages import Report, Ticket
 from streams.parts import Parts
 from streams.retry import until_available
+from streams.telemetry import timed_at_once
 from streams.topics import SOURCE_HEADER
 
 Reported = tuple[Record, Report]
@@ -80,6 +81,7 @@ class Read(NamedTuple):
     waiting: list[Waiting]
 
 
+@timed_at_once("read")
 def read(chunk: Chunk, normalisers: Mapping[str, Normaliser]) -> Read:
     """Decode or normalise each record. Pure."""
     found = Read([], [], [], [])

@@ -13,6 +13,7 @@ from typing import TypeVar
 import stamina
 
 from streams.errors import Unavailable
+from streams.telemetry import RETRIES
 from streams.waiting import note_wait
 
 T = TypeVar("T")
@@ -44,6 +45,7 @@ async def until_available(what: str, call: Callable[[], Awaitable[T]], *, max_de
     ):
         with attempt:
             note_wait()
+            RETRIES.labels(what).inc()
             logger.warning("%s: try %d", what, attempt.num + 1)
             return await call()
     raise AssertionError("a retry without a limit ends with a result or an error")

@@ -37,7 +37,7 @@ _ADDRESSES = {
     "postgres_dsn": wrong_with_postgres,
     "postgres_replica_dsn": wrong_with_postgres,
 }
-_MAY_BE_ZERO = frozenset({"review_after_s"})
+_MAY_BE_ZERO = frozenset({"review_after_s", "metrics_port"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -154,6 +154,10 @@ class Settings:
 
     ready_file: str | None = None
     """A worker makes this file once it has its partitions; its JSON tells how the breakers stand."""
+    metrics_host: str = "127.0.0.1"
+    """Where each process serves `/metrics`, `/livez` and `/readyz`."""
+    metrics_port: int = 0
+    """Its port there; where it is taken, the next of 16 that is free; 0 is any. A process tells it when it starts."""
     log_level: str = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""
 
@@ -171,6 +175,8 @@ class Settings:
             raise SettingsError(f"{PREFIX}BREAKER_TRIP_SHARE={self.breaker_trip_share} is over 1: it is a share.")
         if self.postgres_pool < 2:
             raise SettingsError(f"{PREFIX}POSTGRES_POOL=1 is too few: a rebuild of the stock takes 2 connections.")
+        if self.metrics_port > 65_535:
+            raise SettingsError(f"{PREFIX}METRICS_PORT={self.metrics_port} is no port.")
         for name in ("batch_max_orders", "expiry_batch"):
             if getattr(self, name) > 5_000:
                 raise SettingsError(

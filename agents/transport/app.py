@@ -102,13 +102,16 @@ def chunk_topic(app: ChunkApp, *names: str, **options: Any) -> Any:
     return app.topic(*names, schema=schema, **options)
 
 
-def run_worker(app: ChunkApp, *, loglevel: str = "WARNING", **worker_options: Any) -> NoReturn:
-    """Run the app on uvloop until it is told to stop (SIGTERM, SIGINT) or fails, and exit: 0 stopped, 1 failed."""
+def run_worker(app: ChunkApp, *services: Any, loglevel: str = "WARNING", **worker_options: Any) -> NoReturn:
+    """Run the app on uvloop until it is told to stop (SIGTERM, SIGINT) or fails, and exit: 0 stopped, 1 failed.
+
+    `services` are mode's; they start before the app and stop after it.
+    """
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # by policy: the consumer's thread makes its own loop
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     options: Mapping[str, Any] = {"quiet": True, "loglevel": loglevel, "loop": loop, **worker_options}
-    worker = faust.Worker(app, **options)
+    worker = faust.Worker(app, *services, **options)
     worker.spinner = None  # it writes escape codes even where nobody looks
     worker.execute_from_commandline()
     raise AssertionError("execute_from_commandline exits")

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from threading import Thread
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -41,6 +41,8 @@ class TransportStats:
     records_delivered: int = 0
     chunks_acked: int = 0
     records_acked: int = 0
+    commits: int = 0
+    last_commit_s: float = 0.0  # since 1970
     chunks_returned: int = 0  # handed over, and taken back by a rebalance before they were acknowledged
 
 
@@ -233,8 +235,15 @@ class ChunkConsumer(AIOKafkaConsumer):
         if not await self._commit(offsets):
             return False
         self._committed_offset.update(offsets)
+        self.stats.commits += 1
+        self.stats.last_commit_s = time()
         self.app.monitor.on_tp_commit(offsets)
         return True
+
+    def committed_to(self, tp: Partition) -> int | None:
+        """What was last committed of a partition; None before the first time."""
+        offset: int | None = self._committed_offset.get(tp)
+        return offset
 
     async def hand_back(self) -> None:
         """Stop handing over, give agents a moment to finish the chunks they work on, and commit.

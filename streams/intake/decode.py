@@ -6,10 +6,12 @@ from streams.core.intent import intent
 from streams.dead_letters import bury
 from streams.intake.batch import Batch
 from streams.messages import Submission
+from streams.telemetry import timed_at_once
 
 _decoder = MessageDecoder(Submission)
 
 
+@timed_at_once("decode")
 def decode(chunk: Chunk) -> Batch:
     """A batch of one chunk. Bad records go aside with their reason; their neighbours are not touched by it."""
     batch = Batch([chunk], [], [])

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Iterator, Sequence
 
 import msgspec
 
-from streams import dead_letters
+from streams import dead_letters, telemetry
 from streams.chunks import Chunk, Record
 from streams.clock import Clock
 from streams.core.intent import Intent
@@ -53,6 +53,7 @@ async def divert(chunks: Sequence[Chunk], log: Log, clock: Clock, *, cause: str,
             copies[SUBMITTED_DLQ.name, chunk.partition] += letters
     for step in (copies, notices):
         await asyncio.gather(*(_append(log, *at, entries, max_delay_s) for at, entries in step.items()))
+    telemetry.PUT_ASIDE.inc(diverted)
     for chunk in chunks:
         chunk.acknowledge()
     return diverted

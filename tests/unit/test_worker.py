@@ -29,6 +29,6 @@ async def test_promotions_wait_beside_a_lost_stock(caplog: pytest.LogCaptureFixt
 @pytest.mark.parametrize("role", ROLES)
 def test_each_role_has_a_group_and_an_app_of_its_own(role: str) -> None:
     """Roles read in consumer groups of their own; what names the group is what the audit looks at."""
-    app = {"intake": intake_app, "lifecycle": lifecycle_app, "notify": notify_app}[role](Settings())
+    app, _ = {"intake": intake_app, "lifecycle": lifecycle_app, "notify": notify_app}[role](Settings())
     assert app.conf.id == group(role)
     assert [agent for agent in app.agents if role in agent]

@@ -1,0 +1,158 @@
+"""Counting, in the process that does the work: once a chunk or a batch, never once an order.
+
+Counters and histograms live for as long as the process, in one registry; `/metrics` serves it. How things stand at a
+moment (breakers, partitions) is asked for when somebody looks, see `agents.observe`.
+"""
+
+from bisect import bisect_left
+from collections import Counter as Tally
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from functools import wraps
+from operator import attrgetter
+from time import perf_counter
+from typing import Any, ParamSpec, TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import Collector
+
+from streams import metrics
+from streams.chunks import Chunk
+from streams.metrics import Kind, Metric
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+REGISTRY = CollectorRegistry()
+
+MAX_AGE_S = 604_800.0
+"""A week, as long as a record is kept: what claims to be older has no clock, and must not spoil the sum."""
+
+disable_created_metrics()  # a series more for each, which nobody asks for
+
+
+def counter(metric: Metric) -> Counter:
+    """The counter of a declared metric."""
+    return Counter(metric.name, metric.help, metric.labels, registry=REGISTRY)
+
+
+def histogram(metric: Metric) -> Histogram:
+    """The histogram of a declared metric."""
+    return Histogram(metric.name, metric.help, metric.labels, registry=REGISTRY, buckets=metric.buckets)
+
+
+def family(metric: Metric, samples: Iterable[tuple[Sequence[object], float]]) -> Family:
+    """A declared metric with the values that it has now, each with its labels' values."""
+    made: GaugeMetricFamily | CounterMetricFamily
+    if metric.kind is Kind.COUNTER:
+        made = CounterMetricFamily(metric.name, metric.help, labels=metric.labels)
+    else:
+        assert metric.kind is Kind.GAUGE
+        made = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
+    for labels, value in samples:
+        made.add_metric([str(label) for label in labels], value)
+    return made
+
+
+class Many(Collector):
+    """A histogram that takes many observations of the same value at once, which the client's cannot."""
+
+    def __init__(self, metric: Metric) -> None:
+        assert not metric.labels
+        self._metric = metric
+        self._bounds = [*metric.buckets, float("inf")]
+        self._counts = [0] * len(self._bounds)
+        self._sum = 0.0
+
+    def observe(self, value: float, times: int) -> None:
+        """Count a value so many times."""
+        self._counts[bisect_left(self._bounds, value)] += times
+        self._sum += value * times
+
+    def collect(self) -> Iterator[Family]:
+        """See the client."""
+        reached, buckets = 0, []
+        for bound, count in zip(self._bounds, self._counts, strict=True):
+            reached += count
+            buckets.append(("+Inf" if bound == float("inf") else repr(bound), float(reached)))
+        made = HistogramMetricFamily(self._metric.name, self._metric.help)
+        made.add_metric([], buckets, self._sum)
+        yield made
+
+
+RECORDS = counter(metrics.RECORDS)
+CHUNK_RECORDS = histogram(metrics.CHUNK_RECORDS)
+BATCH_ORDERS = histogram(metrics.BATCH_ORDERS)
+STAGE_S = histogram(metrics.STAGE_S)
+DECISIONS = counter(metrics.DECISIONS)
+REPORTS = counter(metrics.REPORTS)
+EXPIRED = counter(metrics.EXPIRED)
+DEAD_LETTERS = counter(metrics.DEAD_LETTERS)
+PUT_ASIDE = counter(metrics.PUT_ASIDE)
+RETRIES = counter(metrics.RETRIES)
+FENCED = counter(metrics.FENCED)
+REBALANCES = counter(metrics.REBALANCES)
+LATENCY_S = Many(metrics.LATENCY_S)
+REGISTRY.register(LATENCY_S)
+
+_answer = attrgetter("outcome", "reason", "replay")
+
+
+def timed(stage: str) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, Awaitable[T]]]:
+    """Around a stage that waits: how long each of its calls takes, those that fail too."""
+    observe = STAGE_S.labels(stage).observe
+
+    def around(call: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+        @wraps(call)
+        async def measured(*args: P.args, **named: P.kwargs) -> T:
+            began = perf_counter()
+            try:
+                return await call(*args, **named)
+            finally:
+                observe(perf_counter() - began)
+
+        return measured
+
+    return around
+
+
+def timed_at_once(stage: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """The same around a stage that does not wait."""
+    observe = STAGE_S.labels(stage).observe
+
+    def around(call: Callable[P, T]) -> Callable[P, T]:
+        @wraps(call)
+        def measured(*args: P.args, **named: P.kwargs) -> T:
+            began = perf_counter()
+            try:
+                return call(*args, **named)
+            finally:
+                observe(perf_counter() - began)
+
+        return measured
+
+    return around
+
+
+def taken(chunk: Chunk) -> None:
+    """Count a chunk that was handed to the stages."""
+    records = len(chunk.records)
+    RECORDS.labels(chunk.topic).inc(records)
+    CHUNK_RECORDS.labels(chunk.topic).observe(records)
+
+
+def announced(decisions: Sequence[Any], chunks: Iterable[Chunk], now_ms: int) -> None:
+    """Count the decisions of a batch, and how long they took since its chunks' first records were written."""
+    BATCH_ORDERS.observe(len(decisions))
+    for (outcome, reason, replay), count in Tally(map(_answer, decisions)).items():
+        DECISIONS.labels(outcome, reason or "", "true" if replay else "false").inc(count)
+    for chunk in chunks:
+        age_s = (now_ms - chunk.records[0].timestamp) / 1000
+        LATENCY_S.observe(min(max(0.0, age_s), MAX_AGE_S), len(chunk.records))
+
+
+def reported(types: Iterable[str]) -> None:
+    """Count reports that were understood."""
+    for kind, count in Tally(types).items():
+        REPORTS.labels(kind).inc(count)

@@ -1,0 +1,114 @@
+"""What real workers tell of themselves: metrics that add up to what was done, and whether they are ready."""
+
+import asyncio
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+from pipeline import Workers, prepared, until, workers
+from prometheus_client.parser import text_string_to_metric_families
+from shop import key_of, order, stock_up, submit
+from watch import decisions
+
+from agents.bootstrap import close, connect
+from infra.embedded import Part, Stack
+from streams.messages import Outcome
+from streams.metrics import ALL, Teller
+from streams.stores.log import Entry
+from streams.topics import SUBMITTED
+
+ACCEPTED, REJECTED, REPEATED, DEAD = 30, 12, 7, 3
+SHORT = {"redis_timeout_s": 0.5, "breaker_open_s": 0.5}
+
+Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def fetch(url: str) -> tuple[int, str]:
+    """Status and body."""
+    try:
+        with urlopen(url, timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def samples(url: str) -> tuple[Samples, set[str]]:
+    """All samples of a process by name and labels, and the names of its metrics."""
+    _, text = fetch(url + "/metrics")
+    families = list(text_string_to_metric_families(text))
+    found = {(s.name, frozenset(s.labels.items())): s.value for one in families for s in one.samples}
+    return found, {one.name for one in families}
+
+
+def url_of(running: Workers, role: str) -> str:
+    """Where the worker of a role said that it tells of itself."""
+    return next(str(one["metrics"]) for one in running.statuses() if one["role"] == role)
+
+
+@pytest.mark.timeout(150)
+async def test_workers_tell_what_they_did_and_whether_they_are_ready() -> None:
+    """Each order, repeat and dead letter is in the counters once; a worker beside a dead Redis is alive, not ready."""
+    with tempfile.TemporaryDirectory(prefix="floodway-") as directory, Stack.start(Path(directory)) as own:
+        settings = await prepared(own, **SHORT)
+        with workers(settings, intake=1, lifecycle=1) as running:
+            parts = await connect(settings)
+            try:
+                await stock_up(parts, "observed", [("OBS", ACCEPTED)])
+                made = [order(f"obs-{n}", ("OBS", 1)) for n in range(ACCEPTED + REJECTED)]
+                async with decisions(parts) as answers:
+                    await submit(parts, made)
+                    await answers.until(lambda: all(key_of(s) in answers.heard for s in made), within_s=30)
+                await submit(parts, made[:REPEATED])
+                await parts.log.append(SUBMITTED.name, 0, [Entry(b"k", b"{", 1)] * DEAD)
+            finally:
+                await close(parts)
+            intake = url_of(running, "intake")
+            await until(lambda: counted(intake), within_s=15, what="counters")
+            outcomes = [answers.heard[key_of(s)][0].outcome for s in made]
+            check(samples(intake)[0], outcomes.count(Outcome.ACCEPTED))
+            names = samples(intake)[1] | samples(url_of(running, "lifecycle"))[1]
+            missing = {m.name for m in ALL if m.teller is Teller.WORKER} - {f"{n}_total" for n in names} - names
+            assert not missing
+            for role in ("intake", "lifecycle"):
+                assert fetch(url_of(running, role) + "/livez")[0] == 200
+                await until(lambda role=role: ready(running, role, 200), within_s=10, what="ready")  # type: ignore[misc]
+            own.kill(Part.REDIS)
+            await until(lambda: ready(running, "intake", 503), within_s=20, what="not ready")
+            assert fetch(intake + "/livez")[0] == 200
+            own.restart(Part.REDIS)
+            await until(lambda: ready(running, "intake", 200), within_s=40, what="ready again")
+
+
+async def counted(url: str) -> bool:
+    """Whether all that was submitted has been counted and committed."""
+    found, _ = await asyncio.to_thread(samples, url)
+    records = found.get(("floodway_records_total", frozenset({("topic", SUBMITTED.name)})), 0)
+    in_flight = found["floodway_worker_in_flight_records", frozenset()]
+    committed = found["floodway_worker_last_commit_timestamp_seconds", frozenset()]
+    return committed > 1e9 and records == ACCEPTED + REJECTED + REPEATED + DEAD and not in_flight
+
+
+async def ready(running: Workers, role: str, status: int) -> bool:
+    """Whether a worker answers so."""
+    found, body = await asyncio.to_thread(fetch, url_of(running, role) + "/readyz")
+    assert set(json.loads(body)["checks"]) <= {"assigned", "committing", "breakers", "epoch", "stores"}
+    return found == status
+
+
+def check(found: Samples, accepted: int) -> None:
+    """The counters against what was sent and heard."""
+    decided = {labels: value for (name, labels), value in found.items() if name == "floodway_decisions_total"}
+    first = {dict(labels)["outcome"]: value for labels, value in decided.items() if ("replay", "false") in labels}
+    assert first == {"accepted": ACCEPTED, "rejected": REJECTED}
+    assert accepted == ACCEPTED
+    assert sum(value for labels, value in decided.items() if ("replay", "true") in labels) == REPEATED
+    dead = {labels: value for (name, labels), value in found.items() if name == "floodway_dead_letters_total"}
+    assert dead == {frozenset({("topic", SUBMITTED.name), ("reason", "not_json")}): DEAD}
+    assert found["floodway_decision_latency_seconds_count", frozenset()] == ACCEPTED + REJECTED + REPEATED + DEAD
+    for stage in ("decode", "reserve", "persist", "announce"):
+        assert found["floodway_stage_duration_seconds_count", frozenset({("stage", stage)})] > 0
+    assert found["floodway_breaker_state", frozenset({("dependency", "redis"), ("state", "closed")})] == 1
