@@ -46,6 +46,8 @@ Tell = Callable[[Sequence[Taken]], Sequence[Message]]
 
 MAX_BATCH = 5_000
 """Bookings, keys, orders or steps in one call; what a transaction may hold and a worker has to repeat is bounded."""
+NAMED_MOST = 5
+"""Orders that are told of one name; more of them help nobody to choose."""
 
 
 def nothing(_: Sequence[Taken]) -> Sequence[Message]:
@@ -236,6 +238,13 @@ class Ledger(Protocol):
 
         With a `token` the reader sees at least the write that returned it: the replica is waited for, within a bound,
         and past that the primary is read. Raises `ValueError` for a token that is no WAL position.
+        """
+        ...
+
+    async def find_named(self, name: ChannelNumber | str, *, token: str | None = None) -> list[UUID]:
+        """Orders by a channel and its number, or by a trace from outside; up to NAMED_MOST, read from the replica.
+
+        Those of one batch may share a trace. See `token` in `find_decision`.
         """
         ...
 

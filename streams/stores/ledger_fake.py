@@ -10,6 +10,7 @@ from streams.core.books import (
     Action,
     Balance,
     Booking,
+    ChannelNumber,
     Conflict,
     Movement,
     OrderRecord,
@@ -27,7 +28,7 @@ from streams.core.identity import SubmissionKey
 from streams.core.stock import added_up
 from streams.instants import to_datetime
 from streams.messages import Outcome
-from streams.stores.ledger import FAILED_OVER, Tell, nothing
+from streams.stores.ledger import FAILED_OVER, NAMED_MOST, Tell, nothing
 from streams.stores.ledger_fake_outbox import FakeOutbox
 from streams.stores.ledger_fake_snapshot import FakeSnapshot
 from streams.stores.ledger_rules import (
@@ -229,6 +230,14 @@ class FakeLedger(FakeOutbox):
         check_token(token)
         known = self.by_order_id.get(key) if isinstance(key, UUID) else key
         return None if known is None or known not in self.decisions else (known, self.decisions[known])
+
+    async def find_named(self, name: ChannelNumber | str, *, token: str | None = None) -> list[UUID]:
+        """See `Ledger`."""
+        check_token(token)
+        if not isinstance(name, str):
+            return [self.by_number[name]] if name in self.by_number else []
+        traced = [one.order_id for one in self.decisions.values() if one.trace_id == name != one.order_id.hex]
+        return traced[:NAMED_MOST]
 
     async def steps(self, order_id: UUID, *, token: str | None = None) -> list[tuple[datetime, str, str, str]]:
         """See `Ledger`."""

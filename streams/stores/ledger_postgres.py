@@ -13,6 +13,7 @@ import asyncpg
 from streams.core.books import (
     Balance,
     Booking,
+    ChannelNumber,
     Conflict,
     Movement,
     OrderRecord,
@@ -287,6 +288,11 @@ class PostgresLedger(PostgresOutbox):
         """See `Ledger`."""
         check_token(token)
         return await self._reader.read(lambda connection: statements.find_decision(connection, key), token)
+
+    async def find_named(self, name: ChannelNumber | str, *, token: str | None = None) -> list[UUID]:
+        """See `Ledger`."""
+        check_token(token)
+        return await self._reader.read(lambda connection: statements.find_named(connection, name), token)
 
     async def steps(self, order_id: UUID, *, token: str | None = None) -> list[tuple[datetime, str, str, str]]:
         """See `Ledger`."""

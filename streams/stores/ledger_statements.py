@@ -18,7 +18,7 @@ from streams.core.books import (
 )
 from streams.core.identity import SubmissionKey
 from streams.stores import ledger_rows as rows
-from streams.stores.ledger import Tell
+from streams.stores.ledger import NAMED_MOST, Tell
 from streams.stores.ledger_connections import SQL, under_epoch
 from streams.stores.ledger_copy import COLUMNS, copy_of
 from streams.stores.ledger_outbox import add_unsaid, open_tickets
@@ -82,6 +82,15 @@ async def find_by_numbers(connection: "Connection", numbers: Sequence[ChannelNum
     """Orders by channel and its number; absent ones are left out."""
     found = await connection.fetch(SQL["by_numbers"], [one[0] for one in numbers], [one[1] for one in numbers])
     return {(row["channel"], row["channel_order_no"]): row["order_id"] for row in found}
+
+
+async def find_named(connection: "Connection", name: ChannelNumber | str) -> list[UUID]:
+    """Orders by a channel and its number, or by a trace."""
+    if isinstance(name, str):
+        found = await connection.fetch(SQL["traced"], name, NAMED_MOST)
+    else:
+        found = await connection.fetch(SQL["numbered"], *name, NAMED_MOST)
+    return [row["order_id"] for row in found]
 
 
 async def find_decision(

@@ -54,4 +54,5 @@ SAMPLES = {
     "0003_story": STORY,
     "0004_quarantine": QUARANTINED,
     "0005_deliveries": DELIVERED,
+    "0006_traces": DELIVERED,
 }

@@ -77,6 +77,13 @@ SELECT d.channel, d.channel_order_no, d.order_id
   JOIN decisions d ON d.channel = k.channel AND d.channel_order_no = k.channel_order_no
                   AND d.verdict = 0 AND d.channel_order_no <> ''
 
+-- name: numbered
+SELECT order_id FROM decisions
+ WHERE channel = $1 AND channel_order_no = $2 AND verdict = 0 AND channel_order_no <> '' LIMIT $3
+
+-- name: traced
+SELECT order_id FROM decisions WHERE trace_id = $1 LIMIT $2
+
 -- name: by_shipments
 SELECT shipment, array_agg(DISTINCT order_id) AS order_ids
   FROM order_steps WHERE shipment = ANY ($1::text[]) GROUP BY shipment
