@@ -210,7 +210,7 @@ class Report(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Change(StrEnum):
-    """What happened to an order after its decision: to its stock, or a milestone that it has reached."""
+    """What happened to an order after its decision: to its stock, a milestone that it has reached, or our remark."""
 
     CONFIRMED = "confirmed"
     CONFIRMED_LATE = "confirmed_late"
@@ -244,6 +244,7 @@ class Change(StrEnum):
     RETURN_RECEIVED = "return_received"
     RETURN_INSPECTED = "return_inspected"
     RETURN_CLOSED = "return_closed"
+    REMARKED = "remarked"
 
 
 class OrderChanged(Struct, frozen=True, gc=False, omit_defaults=True):

@@ -14,9 +14,10 @@ import msgspec
 
 from streams.core.books import Message, OrderRecord, Position, State, StepResult, Taken
 from streams.core.lifecycle import Outcome
+from streams.core.remarks import author_of
 from streams.core.standing import Status, standing
 from streams.core.vocabulary import BY_NAME, MILESTONES, WHOLE, Milestone, Part
-from streams.messages import Change, Notification, NotificationType, OrderChanged, PickAction, PickList
+from streams.messages import Change, Notification, NotificationType, OrderChanged, PickAction, PickList, ReportType
 from streams.topics import CHANGED, NOTIFICATIONS, PICKLISTS
 
 TOLD_BY_STATE = frozenset({"paid", "cancelled", "expired", "refund_due", "held", "sold"})
@@ -48,6 +49,8 @@ def effects(taken: Taken, order: OrderRecord, outcome: Outcome | None) -> list[M
             messages.append(_changed(taken, order, CHANGE_OF[code], status))
         if code in NOTICE_OF:
             messages.append(_notice(taken, order, taken.new, status))
+    if taken.step.kind == ReportType.ORDER_REMARKED.value and author_of(taken.step.source) is not None:
+        messages.append(_changed(taken, order, Change.REMARKED, status))
     return messages
 
 
@@ -89,7 +92,9 @@ def _changed(
         overtaken=outcome is None and taken.overtaken,
     )
     key = str(order.order_id)
-    return Message(CHANGED.name, key, _id(key, "changed", change, part), _encode(value))
+    # Of remarks there may be several, each told once; of anything else only the first.
+    what = f"{change}:{step.source}:{step.event_id}" if change is Change.REMARKED else change
+    return Message(CHANGED.name, key, _id(key, "changed", what, part), _encode(value))
 
 
 def _notice(taken: Taken, order: OrderRecord, milestone: Milestone, status: Status) -> Message:
