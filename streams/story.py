@@ -1,24 +1,27 @@
 """An order's story, put together from the ledger in one place, for the command line, the HTTP front and its page."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 from zlib import crc32
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from streams.core.books import OrderRecord, State, StoredDecision
+from streams.core.books import OrderRecord, State, StepRecord, StoredDecision
 from streams.core.identity import SubmissionKey
+from streams.core.stages import EXPECTED_H, NEXT, Firsts, Stage, first_times, parcels, stages
+from streams.core.standing import standing
+from streams.core.vocabulary import WHOLE, Axis, stands
 from streams.errors import Refused
+from streams.finding import Which, find, which_order
 from streams.messages import DecidedLine, Outcome, Reason
 from streams.stores.ledger import Ledger
 
-Which = SubmissionKey | UUID
-"""An order by channel and submission id, or by its own id."""
+__all__ = ["Moment", "Parcel", "Story", "Which", "tell", "unseen", "which_order"]
 
 
 class Moment(Struct, frozen=True, omit_defaults=True):
-    """One thing that happened to an order.
+    """One thing that happened to an order. `at` is when it was written, `occurred_at` when it happened, by its source.
 
     `id` tells how many moments there are up to this one and what they are: two readers who have seen the same id have
     seen the same moments, whoever told them.
@@ -29,6 +32,18 @@ class Moment(Struct, frozen=True, omit_defaults=True):
     what: str
     source: str
     result: str | None = None
+    occurred_at: datetime | None = None
+    shipment: str | None = None
+    sku: str | None = None
+    note: str | None = None
+
+
+class Parcel(Struct, frozen=True, omit_defaults=True):
+    """A parcel of an order: its number, how far it is by the vocabulary of fulfilment, and since when."""
+
+    number: str
+    reached: str
+    since: datetime
 
 
 class Story(Struct, frozen=True, omit_defaults=True):
@@ -55,6 +70,13 @@ class Story(Struct, frozen=True, omit_defaults=True):
     held_until: datetime | None = None
     changed_at: datetime | None = None
     lines: tuple[DecidedLine, ...] = ()
+    status: str | None = None
+    status_zh: str | None = None
+    status_en: str | None = None
+    owner: str | None = None
+    waits_for: str | None = None
+    stages: tuple[Stage, ...] = ()
+    parcels: tuple[Parcel, ...] = ()
 
     @property
     def version(self) -> str:
@@ -62,35 +84,23 @@ class Story(Struct, frozen=True, omit_defaults=True):
         return self.moments[-1].id
 
 
-def which_order(text: str) -> Which:
-    """What a person means by an order id or `channel:submission_id`. Raises `Refused`."""
-    channel, colon, submission_id = text.partition(":")
-    if colon:
-        return (channel, submission_id)
-    try:
-        return UUID(text)
-    except ValueError:
-        raise Refused(f"{text!r} is neither an order id nor channel:submission_id.") from None
-
-
 async def tell(ledger: Ledger, which: Which, *, token: str | None = None) -> Story | None:
     """The story so far, read from the replica; None before there is a decision. See `token` in `find_decision`.
 
     Raises `Refused` for what is no token.
     """
+    found = await find(ledger, which, token=token)
+    if found is None:
+        return None
+    key, decision = found
     try:
-        found = await ledger.find_decision(which, token=token)
-        if found is None:
-            return None
-        key, decision = found
         record = await ledger.find_order(decision.order_id, token=token)
-        steps = await ledger.steps(decision.order_id, token=token)
+        steps = await ledger.step_records(decision.order_id, token=token)
     except ValueError as error:
         raise Refused(str(error)) from None
-    moments = tuple(_moments(decision, record, steps))
     if record is None:
-        return _decided(key, decision, moments)
-    return _accepted(decision, record, moments)
+        return _decided(key, decision, tuple(_moments(decision, record, ())))
+    return story_of(decision, record, steps)
 
 
 def unseen(moments: tuple[Moment, ...], last_seen: str | None) -> tuple[Moment, ...]:
@@ -101,18 +111,32 @@ def unseen(moments: tuple[Moment, ...], last_seen: str | None) -> tuple[Moment, 
     return moments
 
 
-def _moments(
-    decision: StoredDecision, record: OrderRecord | None, steps: Iterable[tuple[datetime, str, str, str]]
-) -> Iterable[Moment]:
-    told: list[tuple[datetime, str, str, str | None]] = []
+def _moments(decision: StoredDecision, record: OrderRecord | None, steps: Iterable[StepRecord]) -> Iterable[Moment]:
+    told: list[Moment] = []
     if record is not None:
-        told.append((record.submitted_at, "submitted", record.channel, None))
-    told.append((decision.decided_at, decision.outcome.value, "intake", decision.reason and decision.reason.value))
-    told.extend(steps)
+        told.append(Moment("", record.submitted_at, "submitted", record.channel))
+    reason = decision.reason and decision.reason.value
+    told.append(Moment("", decision.decided_at, decision.outcome.value, "intake", reason))
+    told.extend(map(_moment, steps))
     seen = 0
-    for number, (at, what, source, result) in enumerate(told, start=1):
-        seen = crc32(f"{at.isoformat()} {what} {source} {result}".encode(), seen)
-        yield Moment(f"{number}-{seen:08x}", at, what, source, result)
+    for number, one in enumerate(told, start=1):
+        seen = crc32(f"{one.at.isoformat()} {one.what} {one.source} {one.result}".encode(), seen)
+        yield structs.replace(one, id=f"{number}-{seen:08x}")
+
+
+def _moment(step: StepRecord) -> Moment:
+    shipment, sku = step.part
+    return Moment(
+        id="",
+        at=step.at,
+        what=step.kind,
+        source=step.source,
+        result=step.result.value,
+        occurred_at=step.occurred_at,
+        shipment=shipment or None,
+        sku=sku or None,
+        note=step.note,
+    )
 
 
 def _decided(key: SubmissionKey, decision: StoredDecision, moments: tuple[Moment, ...]) -> Story:
@@ -129,7 +153,17 @@ def _decided(key: SubmissionKey, decision: StoredDecision, moments: tuple[Moment
     )
 
 
-def _accepted(decision: StoredDecision, record: OrderRecord, moments: tuple[Moment, ...]) -> Story:
+def story_of(
+    decision: StoredDecision,
+    record: OrderRecord,
+    steps: Sequence[StepRecord],
+    expected_h: Mapping[str, float] = EXPECTED_H,
+) -> Story:
+    """The story of an accepted order and its steps, in the order of writing. Pure."""
+    firsts = first_times(steps)
+    reached = {part: frozenset(times) for part, times in firsts.items()}
+    stood = standing(record.state, reached)
+    owner, waits_for = NEXT.get(stood.status, (None, None))
     return Story(
         order_id=decision.order_id,
         channel=record.channel,
@@ -137,7 +171,7 @@ def _accepted(decision: StoredDecision, record: OrderRecord, moments: tuple[Mome
         outcome=decision.outcome,
         decided_at=decision.decided_at,
         trace_id=record.trace_id,
-        moments=moments,
+        moments=tuple(_moments(decision, record, steps)),
         state=record.state,
         buyer_id=record.buyer_id,
         channel_order_no=record.channel_order_no,
@@ -148,4 +182,20 @@ def _accepted(decision: StoredDecision, record: OrderRecord, moments: tuple[Mome
         held_until=record.held_until,
         changed_at=record.changed_at,
         lines=tuple(DecidedLine(sku, record.pool, qty) for sku, qty in record.quantities),
+        status=stood.status.value,
+        status_zh=stood.rule.zh,
+        status_en=stood.rule.en,
+        owner=owner,
+        waits_for=waits_for,
+        stages=stages(record, firsts, expected_h),
+        parcels=tuple(_parcels(firsts)),
     )
+
+
+def _parcels(firsts: Firsts) -> Iterable[Parcel]:
+    whole = firsts.get(WHOLE, {})
+    for number in parcels(firsts):
+        own = {code: at for (shipment, _), times in firsts.items() if shipment == number for code, at in times.items()}
+        times = {**whole, **own}
+        furthest = stands(Axis.FULFILMENT, frozenset(times))
+        yield Parcel(number, furthest.name, times.get(furthest.code, min(own.values())))

@@ -5,36 +5,46 @@ Put together from the ledger in a few look-ups, for people and machines alike.
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from types import MappingProxyType
 from uuid import UUID
 
 from msgspec import Struct
 
 from streams.core.books import OrderRecord, StepRecord, StepResult, StoredDecision
-from streams.core.standing import Standing, Status, standing
-from streams.core.vocabulary import BY_CODE, BY_NAME, Part, overtaken
-from streams.errors import Refused
+from streams.core.stages import EXPECTED_H, NEXT, Stage, first_times, stages
+from streams.core.standing import Standing, standing
+from streams.core.vocabulary import BY_CODE, Part, overtaken
+from streams.errors import UnknownThing
+from streams.finding import Which, find
+from streams.messages import Outcome, Reason
 from streams.stores.ledger import Ledger
 
-NEXT: Mapping[Status, tuple[str, str]] = MappingProxyType(
-    {
-        Status.AWAITING_PAYMENT: ("the buyer", "a payment"),
-        Status.PAYMENT_PENDING: ("the payment system", "the outcome of a payment"),
-        Status.PAID: ("the warehouse", "picking; its list is out"),
-        Status.PROCESSING: ("the warehouse", "handing the goods to the carrier"),
-        Status.PARTLY_SHIPPED: ("the warehouse", "the parcels that are not on their way"),
-        Status.SHIPPED: ("the carrier", "delivery"),
-        Status.OUT_FOR_DELIVERY: ("the carrier", "the signature"),
-        Status.PARTLY_DELIVERED: ("the carrier", "the parcels that are still on their way"),
-        Status.DELIVERY_PROBLEM: ("the carrier", "a second try, or the goods back"),
-        Status.DELIVERED: ("the buyer", "confirmation, or time"),
-        Status.REFUND_DUE: ("finance", "the refund"),
-        Status.RETURNING: ("after-sales", "the goods, their inspection and the refund"),
-    }
-)
-"""Who has to act next, and what is waited for; where nothing stands, the order is at its end."""
 
-STAGES = ("paid", "released", "picking", "packed", "shipped", "out_for_delivery", "delivered", "completed")
+class Submitted(Struct, frozen=True, omit_defaults=True):
+    """What was submitted. `total` is minor units, `lines` are SKUs and units."""
+
+    at: datetime
+    lines: tuple[tuple[str, int], ...]
+    total: int
+    currency: str
+    promotion_id: str | None = None
+
+
+class Decided(Struct, frozen=True, omit_defaults=True):
+    """What was decided, and where the submission was first read: partition and offset of its topic."""
+
+    at: datetime
+    outcome: Outcome
+    partition: int
+    offset: int
+    reason: Reason | None = None
+
+
+class Hold(Struct, frozen=True, omit_defaults=True):
+    """The units that were held: from which pool, until when, and what has become of the hold."""
+
+    pool: str
+    until: datetime
+    state: str
 
 
 class Because(Struct, frozen=True, omit_defaults=True):
@@ -52,16 +62,25 @@ class Because(Struct, frozen=True, omit_defaults=True):
     note: str | None = None
 
 
-class Stage(Struct, frozen=True):
-    """A stage that was reached: when, by the sources' clocks, and how many seconds after the one before."""
+class Took(Struct, frozen=True, omit_defaults=True):
+    """A stage: when it began and ended, who owns it, how many seconds it took so far, and how late it is or was."""
 
     name: str
-    at: datetime
-    after_s: float
+    owner: str
+    began_at: datetime
+    took_s: float
+    due_at: datetime
+    ended_at: datetime | None = None
+    shipment: str | None = None
+    late_s: float = 0.0
+    broken_off: bool = False
 
 
 class Why(Struct, frozen=True, omit_defaults=True):
-    """The answer. `waits_for` and `owner` are there while something has to be done."""
+    """The answer. `owner` and `waits_for` are there while something has to be done, `late` while a part is.
+
+    What was rejected has no submission to show, no hold and no stages.
+    """
 
     order_id: UUID
     channel: str
@@ -72,60 +91,52 @@ class Why(Struct, frozen=True, omit_defaults=True):
     axes: dict[str, str]
     reason: str
     since: datetime
+    decision: Decided
     reports: tuple[Because, ...]
-    stages: tuple[Stage, ...]
+    stages: tuple[Took, ...]
+    submission: Submitted | None = None
+    hold: Hold | None = None
     channel_order_no: str | None = None
     owner: str | None = None
     waits_for: str | None = None
+    late: tuple[Took, ...] = ()
 
 
-async def find(ledger: Ledger, which: str) -> UUID:
-    """The order that a person means by its id, its trace id, `channel:submission_id` or `channel:number`.
+async def why(ledger: Ledger, which: Which, *, now: datetime, token: str | None = None) -> Why:
+    """Why the order of that name is where it is, at `now`; see `streams.finding.find` for names and tokens.
 
-    A trace id that was given from outside is not found. Raises `Refused` for what is none of these or of no order.
+    Raises `UnknownThing` when there is no such order.
     """
-    channel, colon, rest = which.partition(":")
-    if colon:
-        found = await ledger.find_decision((channel, rest))
-        if found is not None:
-            return found[1].order_id
-        by_number = await ledger.find_by_numbers([(channel, rest)])
-        if by_number:
-            return by_number[channel, rest]
-        raise Refused(f"{channel} has neither a submission nor an order number {rest!r}; was it submitted?")
-    try:
-        return UUID(which)
-    except ValueError:
-        raise Refused(f"{which!r} is neither an order id nor channel:submission_id nor channel:number.") from None
-
-
-async def why(ledger: Ledger, which: str) -> Why:
-    """Why an order is where it is. Raises `Refused` when there is no such order."""
-    order_id = await find(ledger, which)
-    found = await ledger.find_decision(order_id)
+    found = await find(ledger, which, token=token)
     if found is None:
-        raise Refused(f"No decision on {which} is known; was it submitted, and does an intake worker run?")
+        name = str(which) if isinstance(which, UUID) else ":".join(which)
+        raise UnknownThing(f"No decision on {name} is known; was it submitted, and does an intake worker run?")
     (channel, submission_id), decision = found
-    order = await ledger.find_order(order_id)
+    order = await ledger.find_order(decision.order_id, token=token)
     if order is None:
         return _rejected(channel, submission_id, decision)
-    return explain(order, await ledger.step_records(order_id))
+    return explain(order, decision, await ledger.step_records(order.order_id, token=token), now)
 
 
-def explain(order: OrderRecord, steps: Iterable[StepRecord]) -> Why:
+def explain(
+    order: OrderRecord,
+    decision: StoredDecision,
+    steps: Iterable[StepRecord],
+    now: datetime,
+    expected_h: Mapping[str, float] = EXPECTED_H,
+) -> Why:
     """The answer for an order and its steps, in the order of writing. Pure."""
+    steps = list(steps)
     reached: dict[Part, frozenset[int]] = {}
     reports: list[Because] = []
-    firsts: dict[str, datetime] = {}
     for step in steps:
         reports.append(_because(step, reached))
         if step.milestone is not None:
             reached[step.part] = reached.get(step.part, frozenset()) | {step.milestone}
-            name = BY_CODE[step.milestone].name
-            firsts[name] = min(firsts.get(name, step.occurred_at), step.occurred_at)
     stands = standing(order.state, reached)
     owner, waits_for = NEXT.get(stands.status, (None, None))
     last = reports[-1] if reports else None
+    took = tuple(_took(stage, now) for stage in stages(order, first_times(steps), expected_h))
     return Why(
         order_id=order.order_id,
         channel=order.channel,
@@ -136,12 +147,34 @@ def explain(order: OrderRecord, steps: Iterable[StepRecord]) -> Why:
         axes=_axes(stands),
         reason=f"{last.source} reported {last.what}: {last.effect}" if last else "accepted, and nothing reported since",
         since=last.at if last else order.decided_at,
+        decision=_decided(decision),
         reports=tuple(reports),
-        stages=tuple(_stages(order, firsts)),
+        stages=took,
+        submission=Submitted(order.submitted_at, order.quantities, order.total, order.currency, order.promotion_id),
+        hold=Hold(order.pool, order.held_until, order.state.value),
         channel_order_no=order.channel_order_no,
         owner=owner,
         waits_for=waits_for,
+        late=tuple(stage for stage in took if stage.late_s and stage.ended_at is None),
     )
+
+
+def _took(stage: Stage, now: datetime) -> Took:
+    return Took(
+        name=stage.name,
+        owner=stage.owner,
+        began_at=stage.began_at,
+        took_s=round(max(0.0, ((stage.ended_at or now) - stage.began_at).total_seconds()), 3),
+        due_at=stage.due_at,
+        ended_at=stage.ended_at,
+        shipment=stage.shipment,
+        late_s=round(stage.late_s(now), 3),
+        broken_off=stage.broken_off,
+    )
+
+
+def _decided(decision: StoredDecision) -> Decided:
+    return Decided(decision.decided_at, decision.outcome, decision.partition, decision.offset, decision.reason)
 
 
 def _because(step: StepRecord, reached: Mapping[Part, frozenset[int]]) -> Because:
@@ -173,16 +206,6 @@ def _because(step: StepRecord, reached: Mapping[Part, frozenset[int]]) -> Becaus
     )
 
 
-def _stages(order: OrderRecord, firsts: Mapping[str, datetime]) -> Iterable[Stage]:
-    """Stages in the order in which they happened, by the sources' clocks."""
-    times = [("submitted", order.submitted_at), ("decided", order.decided_at)]
-    times += [(name, firsts[name]) for name in STAGES if name in firsts]
-    before = order.submitted_at
-    for name, at in sorted(times, key=lambda one: one[1]):
-        yield Stage(name, at, round((at - before).total_seconds(), 3))
-        before = at
-
-
 def _axes(stands: Standing) -> dict[str, str]:
     return {
         "payment": stands.payment.name,
@@ -205,9 +228,7 @@ def _rejected(channel: str, submission_id: str, decision: StoredDecision) -> Why
         axes={},
         reason=f"rejected: {decision.reason.value}",
         since=decision.decided_at,
+        decision=_decided(decision),
         reports=(),
         stages=(),
     )
-
-
-assert set(STAGES) <= BY_NAME.keys()

@@ -4,8 +4,8 @@ from msgspec import structs
 
 from infra.cli.context import out, print_json, print_table, settings
 from streams.errors import UnknownThing
-from streams.messages import DecidedLine
-from streams.story import Moment, Story, tell, which_order
+from streams.finding import which_order
+from streams.story import Story, tell
 
 
 async def order(which: str, *, token: str | None = None, json: bool = False) -> None:
@@ -14,7 +14,7 @@ async def order(which: str, *, token: str | None = None, json: bool = False) -> 
     Parameters
     ----------
     which
-        The order's id, or `channel:submission_id`.
+        The order's id, `channel:submission_id`, `channel:number` with the channel's own number, or its trace id.
     token
         A decision's `read_token`: the answer then shows at least what that decision showed.
     json
@@ -35,7 +35,7 @@ async def order(which: str, *, token: str | None = None, json: bool = False) -> 
         print_json(_plain(story))
         return
     for name, value in _plain(story).items():
-        if value not in (None, []) and name not in {"moments", "lines"}:
+        if value not in (None, []) and not isinstance(value, list):
             out.print(f"{name:<16} {value}")
     if story.lines:
         print_table(["SKU", "pool", "units"], [structs.astuple(line) for line in story.lines])
@@ -46,7 +46,7 @@ def _plain(story: Story) -> dict[str, object]:
     plain: dict[str, object] = {}
     for name, value in structs.asdict(story).items():
         if isinstance(value, tuple):
-            plain[name] = [structs.asdict(one) for one in value if isinstance(one, Moment | DecidedLine)]
+            plain[name] = [structs.asdict(one) for one in value]
         else:
             plain[name] = str(value) if name == "order_id" else value
     return plain

@@ -1,8 +1,11 @@
 """`floodway why`: why an order is where it is."""
 
+from datetime import UTC, datetime
+
 from msgspec import to_builtins
 
 from infra.cli.context import out, print_json, print_table, settings
+from streams.finding import which_order
 from streams.why import why as explain
 
 
@@ -12,16 +15,17 @@ async def why(which: str, *, json: bool = False) -> None:
     Parameters
     ----------
     which
-        The order's id, `channel:submission_id`, or `channel:number` with the channel's own number.
+        The order's id, `channel:submission_id`, `channel:number` with the channel's own number, or its trace id.
     json
         Print one JSON object.
 
     """
     from agents.bootstrap import connect_ledger  # noqa: PLC0415 - asyncpg takes a moment to import
 
+    wanted = which_order(which)
     ledger = await connect_ledger(settings())
     try:
-        found = await explain(ledger, which)
+        found = await explain(ledger, wanted, now=datetime.now(UTC))
     finally:
         await ledger.close()
     if json:
@@ -31,10 +35,26 @@ async def why(which: str, *, json: bool = False) -> None:
     out.print(f"{found.status} ({found.status_zh}) since {found.since.isoformat()}: {found.reason}")
     if found.owner:
         out.print(f"Next is {found.owner}: {found.waits_for}.")
+    for stage in found.late:
+        of = f" of {stage.shipment}" if stage.shipment else ""
+        out.print(f"Late: {stage.name}{of}, by {span(stage.late_s)}; it is {stage.owner}'s.", style="bold red")
     if found.axes:
         out.print(", ".join(f"{axis}: {name}" for axis, name in found.axes.items()))
     if found.stages:
-        print_table(["stage", "at", "after"], [(s.name, s.at, f"{s.after_s:,.0f} s") for s in found.stages])
+        print_table(
+            ["stage", "of", "owner", "began", "took", "late by"],
+            [
+                (
+                    s.name,
+                    s.shipment or "",
+                    s.owner,
+                    s.began_at,
+                    span(s.took_s) + ("" if s.ended_at else " so far") + (", broken off" if s.broken_off else ""),
+                    span(s.late_s) if s.late_s else "",
+                )
+                for s in found.stages
+            ],
+        )
     if found.reports:
         rows = [
             (
@@ -47,3 +67,11 @@ async def why(which: str, *, json: bool = False) -> None:
             for r in found.reports
         ]
         print_table(["happened", "report", "from", "part", "effect"], rows)
+
+
+def span(seconds: float) -> str:
+    """So many seconds in the unit that suits them."""
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:,.1f} s"

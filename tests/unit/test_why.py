@@ -5,13 +5,16 @@ from uuid import UUID
 
 import msgspec
 import pytest
-from builders import NOW, accepted, chunk, submission, take_in, world
+from builders import NOW, FakeChunk, FakeRecord, accepted, chunk, submission, take_in, world
 from lifecycle_kit import CANCELLED, PAID, take
 from msgspec import structs
 
-from streams.errors import Refused
+from streams.errors import Refused, UnknownThing
+from streams.finding import Ambiguous, which_order
 from streams.messages import Report, ReportType
 from streams.why import why
+
+TRACE = "1" * 32
 
 
 def said(order: UUID, event: str, kind: ReportType, minutes: int, shipment: str | None = None) -> Report:
@@ -34,7 +37,7 @@ async def test_a_story_that_came_in_disorder_is_told_in_full() -> None:
         said(order_id, "6", ReportType.PARCEL_PACKED, 61, "P1"),
     ]
     await take(made, *reports)
-    found = await why(made.ledger, str(order_id))
+    found = await why(made.ledger, order_id, now=NOW + timedelta(minutes=100))
     assert (found.status, found.status_zh, found.owner) == ("shipped", "已发货", "the carrier")
     assert found.axes == {
         "payment": "paid",
@@ -53,8 +56,15 @@ async def test_a_story_that_came_in_disorder_is_told_in_full() -> None:
         95: "kept as a remark",
         61: "known already, changed nothing",
     }
-    stages = [(stage.name, round(stage.after_s / 60)) for stage in found.stages if stage.name != "decided"]
-    assert stages == [("submitted", 0), ("paid", 10), ("packed", 50), ("shipped", 30)]
+    stages = [(stage.name, round(stage.took_s / 60), stage.ended_at is not None) for stage in found.stages]
+    assert stages == [
+        ("intake", 0, True),
+        ("payment", 10, True),
+        ("picking", 50, True),
+        ("handover", 30, True),
+        ("transit", 10, False),
+    ]
+    assert found.late == ()
     assert {(r.raw_code, r.zone) for r in found.reports} == {("X", "Asia/Shanghai")}
     assert msgspec.json.encode(found)
 
@@ -62,12 +72,37 @@ async def test_a_story_that_came_in_disorder_is_told_in_full() -> None:
 async def test_an_order_is_found_by_all_its_names() -> None:
     """By our id, its trace id, the submission's and the channel's number; what is none of these says so."""
     made = await world()
-    (order_id,) = await accepted(made, structs.replace(submission("s-1"), channel_order_no="3400"))
+    order = structs.replace(submission("s-1"), channel_order_no="3400")
+    (order_id,) = await accepted(made, order)
     for name in (str(order_id), order_id.hex, "web:s-1", "web:3400"):
-        assert (await why(made.ledger, name)).order_id == order_id
-    for name in ("nonsense", "web:3401", str(UUID(int=1))):
+        assert (await why(made.ledger, which_order(name), now=NOW)).order_id == order_id
+    for name in ("web:3401", str(UUID(int=1)), UUID(int=1).hex):
+        with pytest.raises(UnknownThing):
+            await why(made.ledger, which_order(name), now=NOW)
+    for name in ("nonsense", "web:\0", ""):
         with pytest.raises(Refused):
-            await why(made.ledger, name)
+            which_order(name)
+
+
+async def test_an_order_is_found_by_the_trace_it_came_under() -> None:
+    """One from outside, too; a trace of several orders names them all, and an order's own name goes before a trace."""
+    made = await world()
+    traces = [TRACE.replace("1", "2"), TRACE, TRACE]
+    records = [
+        FakeRecord(
+            offset,
+            msgspec.json.encode(submission(f"s-{offset}")),
+            headers=(("traceparent", f"00-{trace}-{'1' * 16}-01".encode()),),
+        )
+        for offset, trace in enumerate(traces)
+    ]
+    assert await take_in(made.parts(), [FakeChunk(records)]) is None
+    one = await why(made.ledger, which_order(traces[0].upper()), now=NOW)
+    assert (one.submission_id, one.trace_id) == ("s-0", traces[0])
+    with pytest.raises(Ambiguous) as refused:
+        await why(made.ledger, which_order(TRACE), now=NOW)
+    others = [(await why(made.ledger, ("web", name), now=NOW)).order_id for name in ("s-1", "s-2")]
+    assert all(str(order_id) in str(refused.value) for order_id in others)
 
 
 async def test_an_order_at_its_end_waits_for_nobody() -> None:
@@ -75,8 +110,9 @@ async def test_an_order_at_its_end_waits_for_nobody() -> None:
     made = await world()
     cancelled, new = await accepted(made, submission("s-1"), submission("s-2"))
     await take(made, said(cancelled, "1", CANCELLED, 5))
-    assert (await why(made.ledger, str(cancelled))).owner is None
-    assert (await why(made.ledger, str(new))).reason == "accepted, and nothing reported since"
+    assert (await why(made.ledger, cancelled, now=NOW)).owner is None
+    assert (await why(made.ledger, new, now=NOW)).reason == "accepted, and nothing reported since"
     assert await take_in(made.parts(), [chunk(submission("s-3", lines=(("NO", 1, 1),)), first=5)]) is None
-    refused = await why(made.ledger, "web:s-3")
+    refused = await why(made.ledger, ("web", "s-3"), now=NOW)
+    assert refused.decision.reason == "unknown_sku"
     assert (refused.status, refused.reason) == ("rejected", "rejected: unknown_sku")
