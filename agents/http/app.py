@@ -27,12 +27,14 @@ logger = logging.getLogger(__name__)
 class Route(NamedTuple):
     """What is done for a path. `right` is what a caller must have; None lets everybody in, unmetered.
 
-    A `patient` one takes its time by itself, and stands outside the gate and the clock of ordinary requests.
+    A `patient` one takes its time by itself, and stands outside the gate and the clock of ordinary requests. What is
+    `for_buyers` is open to who has a link to the order in the path, too.
     """
 
     handler: Handler
     right: Right | None
     patient: bool = False
+    for_buyers: bool = False
 
 
 Routes = Mapping[str, Mapping[str, Route]]
@@ -84,7 +86,7 @@ class Front:
         caller = _NOBODY
         if route.right is not None:
             caller = self._tokens.caller(headers)
-            demand(caller, route.right)
+            demand(caller, route.right, path["order"] if route.for_buyers else None)
             self._rates.take(caller)
         request = Request(scope["method"], headers, scope["query_string"], receive, caller, path)
         if route.patient:

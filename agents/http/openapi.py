@@ -7,18 +7,23 @@ from typing import Any
 import msgspec
 import orjson
 
+from agents.http.links import Link
 from agents.http.problems import Problem
-from agents.http.reading import READ_TOKEN, Timeline
+from agents.http.reading import READ_TOKEN
+from agents.http.remarking import RemarkAsked, Remarked
 from agents.http.submitting import LineRefused, LineTaken, Taken
 from streams.messages import Submission
 from streams.story import Story
+from streams.timeline import Timeline
+from streams.why import Why
 
-VERSION = "1.0.0"
-_TYPES = (Submission, Taken, LineTaken, LineRefused, Problem, Story, Timeline)
+VERSION = "1.1.0"
+_TYPES = (Submission, Taken, LineTaken, LineRefused, Problem, Story, Timeline, Why, Link, RemarkAsked, Remarked)
 _REF = "#/components/schemas/{name}"
 
 _ORDER = (
-    "^([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[A-Za-z0-9][A-Za-z0-9._~@+-]{0,31}:[!-~]{1,64})$"
+    "^([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32}|"
+    "[A-Za-z0-9][A-Za-z0-9._~@+-]{0,31}:[!-~]{1,64})$"
 )
 _READ_TOKEN = "^[0-9A-F]{1,8}/[0-9A-F]{1,8}$"  # noqa: S105 - a pattern
 
@@ -35,13 +40,18 @@ _WORDS = {
     "403": "The token has not this scope.",
     "404": "No decision on this order is known. One that was just taken is decided within moments: pass `wait`.",
     "408": "The body stood still for too long.",
-    "409": "A request under this `Idempotency-Key` is being worked on.",
+    "409": "Not as things are: `type` tells whether a request under this `Idempotency-Key` is being worked on, several "
+    "orders have this name, the order was rejected, or no key for links is set.",
     "413": "The body is too large.",
     "414": "The query is too long.",
     "415": "Another content type than this operation takes.",
     "422": "Another request was sent under this `Idempotency-Key`.",
     "429": "The token's rate is used up.",
     "503": "Not now; nothing is lost by a repeat of the same request.",
+}
+_REPLAYED = {
+    "description": "`true` when this is an earlier answer under the same key.",
+    "schema": {"type": "string"},
 }
 _RETRIED = {"409", "429", "503"}
 
@@ -71,6 +81,9 @@ def document() -> dict[str, Any]:
             "/v1/orders/{order}": {"get": _order()},
             "/v1/orders/{order}/timeline": {"get": _timeline()},
             "/v1/orders/{order}/events": {"get": _events()},
+            "/v1/orders/{order}/why": {"get": _why()},
+            "/v1/orders/{order}/links": {"post": _link()},
+            "/v1/orders/{order}/remarks": {"post": _remark()},
             "/livez": {"get": _health("livez", "Whether this process lives.", ready=False)},
             "/readyz": {"get": _health("readyz", "Whether it can take orders: Kafka answers.", ready=True)},
             "/openapi.json": {"get": _self()},
@@ -81,7 +94,8 @@ def document() -> dict[str, Any]:
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "Scopes orders:write and orders:read. Without tokens only this machine is served.",
+                    "description": "Scopes orders:write, orders:read, orders:remark; timeline and events of an order take "
+                    "the token of a link to it, too. Without tokens only this machine is served.",
                 }
             },
         },
@@ -89,24 +103,15 @@ def document() -> dict[str, Any]:
 
 
 def _submit() -> dict[str, Any]:
-    key = _header(
-        "Idempotency-Key",
-        "Repeat it to get the same answer again; see draft-ietf-httpapi-idempotency-key-header. Not needed for an "
-        "order to be taken once: its submission_id sees to that.",
-        {"type": "string", "pattern": "^[!#-\\[\\]-~]{1,128}$"},
-    )
     taken = _json(Taken, "The order is durable in Kafka, and will be decided.")
     taken["headers"] = {
         "Location": {"description": "Where its decision will be found.", "schema": {"type": "string"}},
-        "Idempotency-Replayed": {
-            "description": "`true` when this is an earlier answer under the same key.",
-            "schema": {"type": "string"},
-        },
+        "Idempotency-Replayed": _REPLAYED,
     }
     return {
         "operationId": "submitOrder",
         "summary": "Submit an order.",
-        "parameters": [key, _traceparent()],
+        "parameters": [_key(), _traceparent()],
         "requestBody": {"required": True, "content": {JSON: {"schema": _ref(Submission)}}},
         "responses": {"202": taken} | _problems("400", "408", "409", "413", "415", "422"),
     }
@@ -151,16 +156,47 @@ def _order() -> dict[str, Any]:
         "operationId": "readOrder",
         "summary": "What was decided on an order and what became of it.",
         "parameters": [*_reader(), wait],
-        "responses": {"200": _read(Story), "304": _unchanged()} | _problems("400", "404", "414"),
+        "responses": {"200": _read(Story), "304": _unchanged()} | _problems("400", "404", "409", "414"),
     }
 
 
 def _timeline() -> dict[str, Any]:
     return {
         "operationId": "readTimeline",
-        "summary": "What happened to an order, oldest first.",
+        "summary": "What happened to an order and where it is, as its buyer may read it.",
         "parameters": _reader(),
-        "responses": {"200": _read(Timeline), "304": _unchanged()} | _problems("400", "404", "414"),
+        "responses": {"200": _read(Timeline), "304": _unchanged()} | _problems("400", "404", "409", "414"),
+    }
+
+
+def _why() -> dict[str, Any]:
+    return {
+        "operationId": "readWhy",
+        "summary": "Why an order is where it is: every report and what it did, how long stages took, what is late.",
+        "parameters": _reader()[:2],
+        "responses": {"200": _json(Why, "It.")} | _problems("400", "404", "409", "414"),
+    }
+
+
+def _link() -> dict[str, Any]:
+    return {
+        "operationId": "makeLink",
+        "summary": "A link for the buyer: its token shows the timeline of this order, and nothing else, until its day.",
+        "parameters": _reader()[:2],
+        "responses": {"201": _json(Link, "The link.")} | _problems("400", "404", "409", "414"),
+    }
+
+
+def _remark() -> dict[str, Any]:
+    return {
+        "operationId": "remark",
+        "summary": "Say something to the buyer, a delay's reason for one; kept for ever, with who said it and when.",
+        "parameters": [*_reader()[:1], _key()],
+        "requestBody": {"required": True, "content": {JSON: {"schema": _ref(RemarkAsked)}}},
+        "responses": {
+            "202": _json(Remarked, "The remark is durable in Kafka.") | {"headers": {"Idempotency-Replayed": _REPLAYED}}
+        }
+        | _problems("400", "404", "408", "409", "413", "414", "415", "422"),
     }
 
 
@@ -171,7 +207,7 @@ def _events() -> dict[str, Any]:
         "summary": "What happened to an order, and then what happens, as server-sent events: each a Moment.",
         "parameters": [*_reader()[:2], last],
         "responses": {"200": {"description": "The stream.", "content": {EVENTS: {"schema": {"type": "string"}}}}}
-        | _problems("400", "414"),
+        | _problems("400", "409", "414"),
     }
 
 
@@ -205,7 +241,7 @@ def _reader() -> list[dict[str, Any]]:
             "name": "order",
             "in": "path",
             "required": True,
-            "description": "The order's id, or `channel:submission_id`.",
+            "description": "The order's id or trace id, `channel:submission_id`, or `channel:number`; buyers: its id.",
             "schema": {"type": "string", "pattern": _ORDER},
         },
         _header(
@@ -215,6 +251,15 @@ def _reader() -> list[dict[str, Any]]:
         ),
         _header("If-None-Match", "The ETag of an earlier answer.", {"type": "string"}),
     ]
+
+
+def _key() -> dict[str, Any]:
+    return _header(
+        "Idempotency-Key",
+        "Repeat it to get the same answer again; see draft-ietf-httpapi-idempotency-key-header. Not needed for an "
+        "order to be taken once: its submission_id sees to that.",
+        {"type": "string", "pattern": "^[!#-\\[\\]-~]{1,128}$"},
+    )
 
 
 def _traceparent() -> dict[str, Any]:

@@ -9,6 +9,7 @@ from agents.http.app import Route, Routes
 from agents.http.messages import Answer, Request
 from agents.http.openapi import document_text
 from agents.http.reading import Reading
+from agents.http.remarking import Remarking
 from agents.http.submitting import Submitting
 from agents.http.tokens import Right
 from streams.errors import FloodwayError
@@ -52,7 +53,7 @@ class Health:
         return True
 
 
-def routes(submitting: Submitting, reading: Reading, health: Health) -> Routes:
+def routes(submitting: Submitting, reading: Reading, remarking: Remarking, health: Health) -> Routes:
     """The table."""
     text = document_text().encode()
 
@@ -64,8 +65,11 @@ def routes(submitting: Submitting, reading: Reading, health: Health) -> Routes:
         "/v1/orders": {"POST": Route(submitting.one, Right.WRITE)},
         "/v1/orders:batch": {"POST": Route(submitting.batch, Right.WRITE, patient=True)},
         "/v1/orders/{order}": {"GET": Route(reading.order, Right.READ, patient=True)},
-        "/v1/orders/{order}/timeline": {"GET": Route(reading.timeline, Right.READ)},
-        "/v1/orders/{order}/events": {"GET": Route(reading.events, Right.READ, patient=True)},
+        "/v1/orders/{order}/timeline": {"GET": Route(reading.timeline, Right.READ, for_buyers=True)},
+        "/v1/orders/{order}/events": {"GET": Route(reading.events, Right.READ, patient=True, for_buyers=True)},
+        "/v1/orders/{order}/why": {"GET": Route(reading.why, Right.READ)},
+        "/v1/orders/{order}/links": {"POST": Route(reading.link, Right.READ)},
+        "/v1/orders/{order}/remarks": {"POST": Route(remarking.remark, Right.REMARK)},
         "/livez": {"GET": Route(health.livez, None, patient=True)},
         "/readyz": {"GET": Route(health.readyz, None, patient=True)},
         "/openapi.json": {"GET": Route(openapi, None)},

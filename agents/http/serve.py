@@ -18,9 +18,11 @@ from agents.http.appender import Appender
 from agents.http.idempotency import Keys
 from agents.http.ledger import Stories
 from agents.http.limits import Rates
+from agents.http.links import Links
 from agents.http.pages import pages
 from agents.http.protocol import protocol
 from agents.http.reading import Reading
+from agents.http.remarking import Remarking
 from agents.http.routes import Health, routes
 from agents.http.settings import PREFIX, HttpSettings
 from agents.http.submitting import Submitting
@@ -123,9 +125,11 @@ async def _front(
     tasks = [asyncio.create_task(stories.connect())]
     tasks += [asyncio.create_task(watching.run(brokers, topic)) for topic in TOPICS]
     try:
-        submitting = Submitting(appender, Keys(answers), rates, SystemClock(), http)
-        reading = Reading(stories.tell, watching, ending, http)
-        table = {**routes(submitting, reading, Health(log.ping, ending)), **pages()}
+        keys, clock = Keys(answers), SystemClock()
+        submitting = Submitting(appender, keys, rates, clock, http)
+        reading = Reading(stories.tell, stories.why, Links(http, clock), watching, ending, http)
+        remarking = Remarking(log, stories.find, keys, clock, http)
+        table = {**routes(submitting, reading, remarking, Health(log.ping, ending)), **pages()}
         yield Front(table, tokens, rates, http), watching
     finally:
         for task in tasks:

@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+from streams.core.links import LEAST_KEY
 from streams.errors import SettingsError
 from streams.settings import check_numbers, masked, read
 
 PREFIX = "FLOODWAY_HTTP_"
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 MAX_LIVES_S = 86_400.0
+MAX_LINK_DAYS = 3_653.0
+_SECRET = frozenset({"tokens", "link_keys"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -27,6 +30,13 @@ class HttpSettings:
     """API tokens, separated by `;`, each as a line of the tokens file; see docs/http.md. Hashes only."""
     tokens_file: str | None = None
     """A file of API tokens, one a line; read when a process starts."""
+
+    link_keys: str | None = None
+    """Keys that sign links for buyers, 32 random characters or more each, separated by commas; the first one makes."""
+    link_days: float = 90.0
+    """A link for a buyer is good for so long."""
+    public_url: str | None = None
+    """How buyers reach the front, as in https://orders.shop.example: links begin with it."""
 
     redis_url: str | None = None
     """Where answers under idempotency keys are kept; without one where the stock is. About 200 bytes each."""
@@ -83,6 +93,10 @@ class HttpSettings:
             raise SettingsError(
                 f"{PREFIX}IDEMPOTENCY_TTL_S={self.idempotency_ttl_s} is over a day; Redis would fill up."
             )
+        if self.link_keys is not None and min(map(len, self.link_keys.split(","))) < LEAST_KEY:
+            raise SettingsError(f"{PREFIX}LINK_KEYS has a key of less than {LEAST_KEY} characters; make a longer one.")
+        if self.link_days > MAX_LINK_DAYS:
+            raise SettingsError(f"{PREFIX}LINK_DAYS={self.link_days} is over {MAX_LINK_DAYS:g}, ten years.")
         if not self.port < 65_536:
             raise SettingsError(f"{PREFIX}PORT={self.port} is no port.")
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
@@ -104,7 +118,7 @@ class HttpSettings:
 
 def shown(name: str, value: object) -> object:
     """The value of a setting as it may be shown."""
-    return "***" if name == "tokens" and value else masked(name, value)
+    return "***" if name in _SECRET and value else masked(name, value)
 
 
 def load_http(environ: Mapping[str, str] | None = None, **overrides: str | float | bool | None) -> HttpSettings:

@@ -15,10 +15,14 @@ from hashlib import sha256
 from http import HTTPStatus
 from pathlib import Path
 from secrets import token_urlsafe
+from uuid import UUID
 
+from agents.http.links import IS_LINK, Links
 from agents.http.problems import Refusal
 from agents.http.settings import PREFIX, HttpSettings
+from streams.clock import Clock, SystemClock
 from streams.core.names import is_sku
+from streams.core.remarks import MAX_NAME, is_author
 from streams.errors import SettingsError
 
 MAX_TOKENS = 1_000
@@ -29,16 +33,24 @@ class Right(StrEnum):
 
     WRITE = "orders:write"
     READ = "orders:read"
+    REMARK = "orders:remark"
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls: a token's name, rights and rate (orders and reads a second)."""
+    """Who calls: a token's name, rights and rate (orders and reads a second).
+
+    A buyer with a link has no rights, but `order`: what is open to buyers is open to him for that one.
+    """
 
     name: str
     rights: frozenset[Right]
     rate_per_s: float
+    order: UUID | None = None
 
+
+BUYER_RATE_PER_S = 20.0
+BUYER_BUCKETS = 4_096
 
 LOCAL = "local"
 """Who calls where there are no tokens: somebody on this machine, who may do everything."""
@@ -53,11 +65,11 @@ def make_token() -> tuple[str, str]:
 class Tokens:
     """All that are known. Make it with `load`."""
 
-    def __init__(self, known: Sequence[tuple[bytes, Caller]], *, local: Caller | None) -> None:
-        self._known, self._local = known, local
+    def __init__(self, known: Sequence[tuple[bytes, Caller]], links: Links, *, local: Caller | None) -> None:
+        self._known, self._links, self._local = known, links, local
 
     @classmethod
-    def load(cls, settings: HttpSettings) -> "Tokens":
+    def load(cls, settings: HttpSettings, clock: Clock | None = None) -> "Tokens":
         """Those of the settings. Raises `SettingsError` for a bad line, and for none where others could call."""
         lines = [*_lines(settings)]
         known = [_parsed(where, line, settings.rate_per_s) for where, line in lines]
@@ -69,13 +81,16 @@ class Tokens:
                 f"{PREFIX}HOST={settings.host} lets others in, and there are no tokens; make one with `floodway token` "
                 f"and set {PREFIX}TOKENS_FILE, or listen on 127.0.0.1."
             )
-        return cls(known, local=None if known else Caller(LOCAL, frozenset(Right), settings.rate_per_s))
+        links = Links(settings, SystemClock() if clock is None else clock)
+        return cls(known, links, local=None if known else Caller(LOCAL, frozenset(Right), settings.rate_per_s))
 
     def caller(self, headers: Mapping[bytes, bytes]) -> Caller:
         """Who sent these headers. Raises `Refusal`."""
+        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+        if token.startswith(IS_LINK) and scheme.lower() == b"bearer":  # on this machine too: it shows what buyers see
+            return self._buyer(token.strip())
         if self._local is not None:
             return self._local
-        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
         if scheme.lower() != b"bearer" or not token:
             raise _who("no_token", "send Authorization: Bearer followed by a token")
         given, found = _hash(token.strip()), None
@@ -86,10 +101,17 @@ class Tokens:
             raise _who("wrong_token", "check the token, or ask for another")
         return found
 
+    def _buyer(self, token: bytes) -> Caller:
+        order = self._links.order_of(token)
+        if order is None:
+            raise _who("wrong_token", "the link is not or no longer good; ask the shop for another")
+        # All buyers share so many buckets: one that asks without end meets its own limit, and memory has one too.
+        return Caller(f"buyer {order.int % BUYER_BUCKETS}", frozenset(), BUYER_RATE_PER_S, order)
 
-def demand(caller: Caller, right: Right) -> None:
-    """Raise `Refusal` when the caller has not this right."""
-    if right not in caller.rights:
+
+def demand(caller: Caller, right: Right, order: str | None = None) -> None:
+    """Raise `Refusal` when the caller has not this right; `order` is what is asked for where buyers may, too."""
+    if right not in caller.rights and (order is None or caller.order is None or order != str(caller.order)):
         raise Refusal(
             HTTPStatus.FORBIDDEN,
             "no_right",
@@ -120,7 +142,11 @@ def _parsed(where: str, line: str, rate_per_s: float) -> tuple[bytes, Caller]:
     try:
         rights = frozenset(Right(name) for name in parts[1].split(","))
     except ValueError:
-        raise SettingsError(f"{where}: scopes are {' and '.join(Right)}, separated by a comma.") from None
+        raise SettingsError(f"{where}: scopes are {', '.join(Right)}, separated by a comma.") from None
+    if Right.REMARK in rights and not is_author(parts[0]):
+        raise SettingsError(
+            f"{where}: who makes remarks needs a name of up to {MAX_NAME} letters, digits and . _ ~ @ -."
+        )
     kind, _, digits = parts[2].partition(":")
     try:
         known = bytes.fromhex(digits)

@@ -17,9 +17,9 @@ from msgspec import Struct
 
 from streams.chunks import Record
 from streams.errors import FloodwayError
+from streams.finding import Which
 from streams.stores.kafka_access import KafkaAccess
 from streams.stores.reader_kafka import TopicReader
-from streams.story import Which
 from streams.topics import CHANGED, DECIDED
 
 AGAIN_S = 1.0

@@ -8,7 +8,7 @@ from infra.cli.context import out, people, print_json, settings
 from infra.workers import Supervisor
 from streams.errors import Refused
 
-Scope = Literal["orders:write", "orders:read"]
+Scope = Literal["orders:write", "orders:read", "orders:remark"]
 
 
 def http(*, host: str | None = None, port: int | None = None, processes: int = 1, log_level: str | None = None) -> int:
@@ -58,7 +58,7 @@ def token(name: str, *, scope: list[Scope] | None = None, json: bool = False) ->
     name
         Who will use it; letters, digits and the like.
     scope
-        What it is good for, orders:write or orders:read; both when none is named.
+        What it is good for: orders:write, orders:read, orders:remark; the first two when none is named.
     json
         Print one JSON object.
 

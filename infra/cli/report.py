@@ -69,9 +69,6 @@ async def report(
         Print one JSON object.
 
     """
-    from streams.stores.log_kafka import KafkaLog  # noqa: PLC0415 - aiokafka takes a moment to import
-    from streams.stores.partitioner import partition_of  # noqa: PLC0415
-
     message = Report(
         event_id or uuid4().hex, "command-line", ReportType(what), order_id, datetime.now(UTC), shipment=shipment
     )
@@ -79,15 +76,22 @@ async def report(
     found = MessageDecoder(Report).decode(value)
     if isinstance(found, Undecodable):
         raise Refused(f"That is no report: {found.detail} at {found.field}; {found.fix}.")
-    log = await KafkaLog.connect(access(settings()))
-    try:
-        key = str(order_id).encode()
-        partition = partition_of(key, await log.partitions(REPORTED.name))
-        entry = Entry(key, value, SystemClock().now_ms())
-        await log.append(REPORTED.name, partition, [entry])
-    finally:
-        await log.close()
+    await produce(order_id, value)
     if json:
         print_json({"event_id": message.event_id})
     else:
         out.print(f"Reported {what} of {order_id}.")
+
+
+async def produce(order_id: UUID, value: bytes) -> None:
+    """Append a report to `orders.reported.v1`; returns when all in-sync replicas have it."""
+    from streams.stores.log_kafka import KafkaLog  # noqa: PLC0415 - aiokafka takes a moment to import
+    from streams.stores.partitioner import partition_of  # noqa: PLC0415
+
+    log = await KafkaLog.connect(access(settings()))
+    try:
+        key = str(order_id).encode()
+        partition = partition_of(key, await log.partitions(REPORTED.name))
+        await log.append(REPORTED.name, partition, [Entry(key, value, SystemClock().now_ms())])
+    finally:
+        await log.close()

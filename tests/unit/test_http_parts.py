@@ -22,11 +22,12 @@ from agents.http.watching import Watching
 from streams.clock import ManualClock
 from streams.core.decode import MessageDecoder
 from streams.errors import FloodwayError, LogUnavailable, Refused, SettingsError
+from streams.finding import which_order
 from streams.messages import Submission
 from streams.stores.answers_fake import FakeAnswers
 from streams.stores.log import Entry
 from streams.stores.log_fake import FakeLog
-from streams.story import Moment, tell, unseen, which_order
+from streams.story import Moment, tell, unseen
 from streams.topics import SUBMITTED
 
 SHOP = Caller("shop", frozenset({Right.WRITE}), 10.0)
@@ -40,7 +41,7 @@ def bearer(token: str) -> dict[bytes, bytes]:
 def test_tokens_are_known_by_their_hash() -> None:
     """A token made is known under its name, scopes and rate; no other is, and the settings' text form hides all."""
     (token, digest), (other, other_digest) = make_token(), make_token()
-    line = f"shop orders:write {digest} rate=7;ops orders:read,orders:write {other_digest}"
+    line = f"shop orders:write {digest} rate=7;ops orders:read,orders:write,orders:remark {other_digest}"
     settings = HttpSettings(tokens=line, host="0.0.0.0")
     tokens = Tokens.load(settings)
     assert tokens.caller(bearer(token)) == Caller("shop", frozenset({Right.WRITE}), 7.0)
@@ -63,6 +64,7 @@ def test_tokens_are_known_by_their_hash() -> None:
         "shop orders:write sha256:00",
         "shop orders:write md5:" + "0" * 64,
         "s|x orders:write sha256:" + "0" * 64,
+        "somebody.whose.name.is.long orders:remark sha256:" + "0" * 64,
         "shop orders:write sha256:" + "0" * 64 + " rate=fast",
         ";".join(["a orders:read sha256:" + "0" * 64] * 2),
     ],
@@ -340,7 +342,7 @@ def test_the_document_tells_of_every_route_and_every_problem() -> None:
     from agents.http.routes import Health, routes
 
     nobody: Any = None
-    table = routes(*(_Nobody(),) * 2, Health(nobody, asyncio.Event()))  # type: ignore[arg-type]
+    table = routes(*(_Nobody(),) * 3, Health(nobody, asyncio.Event()))  # type: ignore[arg-type]
     assert told == {(path, method) for path, methods in table.items() for method in methods}
     for path, methods in table.items():
         for method, route in methods.items():
