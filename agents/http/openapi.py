@@ -94,8 +94,8 @@ def document() -> dict[str, Any]:
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "Scopes orders:write, orders:read, orders:remark; timeline and events of an order take "
-                    "the token of a link to it, too. Without tokens only this machine is served.",
+                    "description": "Scopes orders:write, orders:read, orders:remark; timeline and events of an order "
+                    "take the token of a link to it, too. Without tokens only this machine is served.",
                 }
             },
         },
