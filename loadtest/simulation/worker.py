@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from random import Random
 
 from agents.worker import advance
@@ -15,9 +15,13 @@ from streams.errors import Unavailable
 from streams.intake.patience import PatientIntake
 from streams.lifecycle import Lifecycle
 from streams.parts import Parts
+from streams.sources import normalisers
 
 COMMIT_INTERVAL_S = 0.7
 KEEPER_INTERVAL_S = 3.0
+
+sources = cache(normalisers)
+"""Read once for all processes of all runs: they are values, and reading them would be a third of a run's time."""
 
 PartsMaker = Callable[[SimulatedProcess], Parts]
 
@@ -84,7 +88,7 @@ class Worker:
 
     async def _lifecycle(self, parts: Parts, consumer: Consumer, process: SimulatedProcess) -> None:
         async with asyncio.TaskGroup() as tasks:
-            orders = Lifecycle(parts)
+            orders = Lifecycle(parts, sources())
             tasks.create_task(self._keep(orders, parts))
             tasks.create_task(self._commit(consumer, process))
             while True:
