@@ -1,9 +1,9 @@
 """A circuit breaker for each thing that may be down: calls that would fail, or hang, are not even tried for a while.
 
-A breaker is closed while all is well. When too many of the last calls failed or were slow it opens: calls are refused
-at once with `BreakerOpen`, which is an outage like any other to whoever asked, so nobody needs to know of breakers to
-wait. After `breaker_open_s` a few calls are let through, one at a time, to see: then it closes, or opens again. While
-one is open, workers take no chunk; orders wait in Kafka.
+A breaker is closed while all is well. When too many of the last calls failed or were slow, or somebody waits and nobody
+is answered, it opens: calls are refused at once with `BreakerOpen`, which is an outage like any other to whoever asked,
+so nobody needs to know of breakers to wait. After `breaker_open_s` a few calls are let through, one at a time, to see:
+then it closes, or opens again. While one is open, workers take no chunk; orders wait in Kafka.
 
 The state machine and its window are interlock's, see decision 0022; here is what joins it to our errors, settings,
 stores and logs. It is not only for stores: `Breaker.call` goes around any outgoing call that raises `Unavailable`.
@@ -13,6 +13,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from random import uniform
 from time import monotonic
@@ -63,9 +64,14 @@ class Breaker:
         """Called after each change of state."""
         self._now_s = now_s
         self._open_s = settings.breaker_open_s * uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - jitter, no secret
-        self._slow_s, self._excused_s = settings.breaker_slow_s, settings.stall_timeout_s
-        self._changed_at_s = self._asked_at_s = now_s()
-        self._opened = 0
+        self._slow_s, self._silent_s = settings.breaker_slow_s, settings.breaker_silent_s
+        self._excused_s = settings.stall_timeout_s
+        self._changed_at_s = self._asked_at_s = self._heard_at_s = now_s()
+        self._under_way: dict[int, float] = {}
+        """When each call that has no end yet began, by a number of its own."""
+        self._watching: asyncio.AbstractEventLoop | None = None
+        self._opened = self._numbers = 0
+        self._window_calls = settings.breaker_window_calls
         self._circuit = CircuitBreaker(
             name=name,
             config=Config(
@@ -87,20 +93,25 @@ class Breaker:
 
         An outage is told when it makes sense to try again, see `Unavailable.retry_after_s`.
         """
-        self._asked_at_s = self._now_s()
-        excuse = _Excuse(self._slow_s, self._excused_s)
+        number = self._begin()
+        heard = True
         try:
             return await self._circuit.call_async(call, *args, **named)
         except CircuitOpenError as refused:
+            heard = False
             last = "" if refused.last_failure is None else f"; the last failure was: {refused.last_failure}"
             error = BreakerOpen(f"{self.name} is left alone for a while, its breaker is open{last}")
             error.retry_after_s = self.shut_for_s or PROBE_WAIT_S
             raise error from None
-        except Unavailable as outage:
-            outage.retry_after_s = None if self.closed else self.shut_for_s or PROBE_WAIT_S
+        except (Unavailable, asyncio.CancelledError) as outage:
+            heard = False
+            if isinstance(outage, Unavailable):
+                outage.retry_after_s = None if self.closed else self.shut_for_s or PROBE_WAIT_S
             raise
         finally:
-            excuse.end()
+            del self._under_way[number]
+            if heard:
+                self._heard_at_s = self._now_s()
 
     @property
     def shut_for_s(self) -> float:
@@ -125,6 +136,51 @@ class Breaker:
         for_s = round(self._now_s() - self._changed_at_s, 3)
         counts = (window.total_calls, window.failed_calls, window.slow_calls)
         return BreakerStatus(self.name, self._circuit.state.value, for_s, *counts, self._opened)
+
+    def _begin(self) -> int:
+        """Enter a call, and see to it that somebody looks after it; one timer for all, for most end in no time."""
+        now_s = self._asked_at_s = self._now_s()
+        loop = asyncio.get_running_loop()
+        if self._watching is not loop:
+            self._watching = loop
+            loop.call_later(self._slow_s, self._watch)
+        if not self._under_way:
+            self._heard_at_s = now_s
+        self._numbers += 1
+        self._under_way[self._numbers] = now_s
+        return self._numbers
+
+    def _watch(self) -> None:
+        """Look after the calls that have no end yet.
+
+        One that takes long excuses this process: it may come to several timeouts before it ends. Not for ever: what
+        hangs without a timeout is to be found by the watchdog all the same. And where all wait and nobody is answered,
+        as by a server that is frozen, it opens, long before enough of them have timed out.
+        """
+        loop, self._watching = self._watching, None
+        if not self._under_way or loop is None:
+            return
+        now_s = self._now_s()
+        if any(
+            self._slow_s <= now_s - began_s < self._slow_s + self._excused_s for began_s in self._under_way.values()
+        ):
+            note_wait()
+        left_s = self._heard_at_s + self._silent_s - now_s
+        if left_s <= 0:
+            self._open(now_s - self._heard_at_s)
+        self._watching = loop
+        loop.call_later(min(BEAT_S, max(left_s, 0) or BEAT_S), self._watch)
+
+    def _open(self, silent_for_s: float) -> None:
+        """Open, unless it is open: by as many failures as that takes."""
+
+        def no_answer() -> None:
+            raise Unavailable(f"{self.name} has answered nobody for {silent_for_s:.1f} s")
+
+        for _ in range(self._window_calls):
+            if self.closed:
+                with suppress(Unavailable):
+                    self._circuit.call_sync(no_answer)
 
     def _changed(self, old: State, new: State) -> None:
         before = self.status()
@@ -192,28 +248,6 @@ class _Guarded:
 
         setattr(self, name, found)
         return found
-
-
-class _Excuse:
-    """Says that this process waits, once a call takes long: it may come to several timeouts before it ends.
-
-    Not for ever: what hangs without a timeout is to be found by the watchdog all the same.
-    """
-
-    def __init__(self, after_s: float, at_most_s: float) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._left = max(1, round(at_most_s / BEAT_S))
-        self._timer = self._loop.call_later(after_s, self._beat)
-
-    def _beat(self) -> None:
-        note_wait()
-        self._left -= 1
-        if self._left > 0:
-            self._timer = self._loop.call_later(BEAT_S, self._beat)
-
-    def end(self) -> None:
-        """The call has ended."""
-        self._timer.cancel()
 
 
 class _Clock:

@@ -123,6 +123,8 @@ class Settings:
     """A breaker opens when this share of the calls it looks back on failed, or was slow."""
     breaker_slow_s: float = 2.0
     """A call that takes longer is slow to a breaker, even if it succeeds."""
+    breaker_silent_s: float = 4.0
+    """A breaker opens when somebody has waited for so long and nobody was answered meanwhile: the server hangs."""
     breaker_open_s: float = 2.0
     """How long an open breaker lets nothing through, give or take a fifth; workers take nothing in meanwhile."""
     breaker_probes: int = 2
@@ -169,6 +171,7 @@ class Settings:
         _relation(self, "chunk_max_records", "<=", "batch_max_orders", "a chunk must fit a batch")
         _relation(self, "replica_wait_s", "<=", "postgres_timeout_s", "a wait must end before its statement does")
         _relation(self, "breaker_min_calls", "<=", "breaker_window_calls", "a breaker would never open")
+        _relation(self, "breaker_slow_s", "<=", "breaker_silent_s", "a call is slow before its server is silent")
         if self.review_after_s:
             _relation(self, "breaker_open_s", "<", "review_after_s", "a store must have been tried again by then")
         if self.breaker_trip_share > 1:

@@ -58,9 +58,10 @@ class PatientIntake:
         *,
         now_s: Callable[[], float] = monotonic,
         last_wait_s: Callable[[], float] = last_wait_s,
+        look_s: float = LOOK_S,
     ) -> None:
         self._parts, self._queue, self._assignment = parts, queue, assignment
-        self._now_s, self._last_wait_s = now_s, last_wait_s
+        self._now_s, self._last_wait_s, self._look_s = now_s, last_wait_s, look_s
         self._max_delay_s = parts.settings.retry_max_delay_s
         self._cap = DeadLetterCap(parts.settings.dead_letter_max_share)
         self._inbox: asyncio.Queue[_Taken] = asyncio.Queue(maxsize=1)
@@ -129,17 +130,19 @@ class PatientIntake:
         if not self._inbox.empty():
             return self._inbox.get_nowait()
         with suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_S):
+            async with asyncio.timeout(self._look_s):
                 return await self._inbox.get()
         return None
 
     async def _lose_patience(self) -> None:
         """Return when something has waited too long for a store that is away; never where Kafka is, or it is off."""
         limit_s = self._parts.settings.review_after_s
+        if not limit_s:
+            await asyncio.Event().wait()
         while True:
-            await asyncio.sleep(LOOK_S if not limit_s else min(LOOK_S, limit_s / 4))
+            await asyncio.sleep(min(LOOK_S, limit_s / 4))
             waits = self._last_wait_s() > self._now_s() - self._parts.settings.stall_timeout_s
-            if limit_s and self._taken and waits and self._waited_s() > limit_s and self._log_is_there():
+            if self._taken and waits and self._waited_s() > limit_s and self._log_is_there():
                 return
 
     def _log_is_there(self) -> bool:

@@ -7,6 +7,7 @@ import math
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
@@ -25,7 +26,7 @@ from streams.intake.pipeline import Intake
 from streams.parts import Parts
 from streams.retry import LATER, until_available
 from streams.settings import Settings
-from streams.waiting import last_wait_s
+from streams.waiting import BEAT_S, last_wait_s
 
 TUNED = Settings(breaker_window_calls=6, breaker_min_calls=3, breaker_slow_s=1.0, breaker_open_s=10.0)
 OPEN_AT_MOST_S = 10.0 * (1 + JITTER)
@@ -326,11 +327,53 @@ def test_a_call_that_takes_long_is_a_wait_but_not_for_ever(monkeypatch: pytest.M
         await breaker.call(asyncio.sleep, 2.9)
         assert noted == []
         await breaker.call(asyncio.sleep, 30)
-        assert noted == [5.9 + 2 * n for n in range(14)]
+        assert 5.9 <= noted[0] <= 5.9 + BEAT_S
+        assert len(noted) >= 13
+        assert all(later - sooner <= BEAT_S for sooner, later in pairwise(noted))
         hanging = loop.create_task(breaker.call(asyncio.Event().wait))
         await asyncio.sleep(1_000)
         assert 60 <= noted[-1] - 32.9 <= 64
         hanging.cancel()
+
+    virtual(main)
+
+
+def test_silence_opens_it_before_calls_time_out() -> None:
+    """A server that is frozen answers nobody and fails nobody: open within 5 s of the first that waits, and closed
+    again soon after it answers, though nothing had timed out.
+    """
+
+    async def main(loop: SimulatedLoop) -> None:
+        breaker = Breaker("postgres", Settings(), now_s=loop.time)
+        thawed = asyncio.Event()
+        assert await breaker.call(asyncio.sleep, 0.1, "answer") == "answer"
+        await asyncio.sleep(0.5)
+        waiting = [loop.create_task(breaker.call(thawed.wait)) for _ in range(2)]
+        await asyncio.sleep(5.0)
+        assert breaker.status().state == "open"
+        with pytest.raises(BreakerOpen, match=r"postgres has answered nobody for 4\.\d s"):
+            await breaker.call(thawed.wait)
+        await asyncio.sleep(20.0)
+        thawed.set()
+        assert await asyncio.gather(*waiting) == [True, True]
+        for _ in range(Settings().breaker_probes):
+            await asyncio.sleep(breaker.shut_for_s)
+            assert await breaker.call(thawed.wait)
+        assert breaker.closed
+
+    virtual(main)
+
+
+def test_one_slow_call_among_quick_ones_is_no_silence() -> None:
+    """Who waits long for one answer while others get theirs has asked for much; the server is there."""
+
+    async def main(loop: SimulatedLoop) -> None:
+        breaker = Breaker("postgres", Settings(), now_s=loop.time)
+        report = loop.create_task(breaker.call(asyncio.sleep, 25, "report"))
+        while not report.done():
+            await breaker.call(asyncio.sleep, 0.5)
+            assert breaker.closed
+        assert report.result() == "report"
 
     virtual(main)
 

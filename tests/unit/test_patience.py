@@ -48,8 +48,8 @@ class Shop:
         plain = self.made.parts(self.trouble, self.settings)
         stores = guarded(plain.stock, breakers.stock), guarded(plain.ledger, breakers.ledger)
         parts = Parts(*stores, guarded(plain.log, breakers.log), plain.clock, self.settings, breakers=breakers)
-        clocks = {"now_s": self.loop.time, "last_wait_s": self.last_wait_s}
-        self.intake = PatientIntake(parts, self.queue, lambda: (1, BOTH), **clocks)
+        now_s, last_wait_s = self.loop.time, self.last_wait_s
+        self.intake = PatientIntake(parts, self.queue, lambda: (1, BOTH), now_s=now_s, last_wait_s=last_wait_s)
         self.work = self.loop.create_task(self.intake.run())
 
     def _plan(self, _: int, name: str) -> Hit | None:
