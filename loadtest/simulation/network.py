@@ -6,7 +6,6 @@ call or answer is lost learns so after a while, by the store's own error, and ca
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextvars import copy_context
 from random import Random
 from typing import Any, TypeVar
 
@@ -31,9 +30,10 @@ class Network:
         self.down: set[str] = set()
         """Stores that answer nobody now."""
         self._loop, self._random, self._plan, self._trace = loop, rng.random, plan, trace
+        self.latest_s = 0.0
+        """When the last message that was sent so far arrives."""
         self._healed = False
         self._still_until_s: dict[str, float] = {}
-        self._nobody = copy_context()  # of no process: servers outlive their callers
 
     def heal(self) -> None:
         """From here on every call goes through."""
@@ -70,12 +70,13 @@ class Network:
         if fate is not None:
             self._trace.fault(caller.name, fate, name)
         if fate in {"outage", "lost call"}:
-            loop.call_later(there, _give_up, answer, error(f"{name}: {fate}"), context=self._nobody)
+            loop.post(there, _give_up, answer, error(f"{name}: {fate}"))
             return await answer
         if fate == "late call":
             there = TIMEOUT_S + self._random() * (LATEST_S - TIMEOUT_S)
-            loop.call_later(TIMEOUT_S, _give_up, answer, error(f"{name}: {fate}"), context=self._nobody)
-        self._loop.call_later(there, self._serve, caller, name, serve, answer, back, fate, error, context=self._nobody)
+            loop.post(TIMEOUT_S, _give_up, answer, error(f"{name}: {fate}"))
+        self.latest_s = max(self.latest_s, loop.time() + there + back)
+        loop.post(there, self._serve, caller, name, serve, answer, back, fate, error)
         return await answer
 
     def _serve(
@@ -96,12 +97,12 @@ class Network:
             return
         except Exception as refusal:
             self._trace.note(caller.name, name, type(refusal).__name__)
-            loop.call_later(back, _give_up, answer, refusal, context=self._nobody)
+            loop.post(back, _give_up, answer, refusal)
             return
         if fate == "lost answer":
-            loop.call_later(back, _give_up, answer, error(f"{name}: {fate}"), context=self._nobody)
+            loop.post(back, _give_up, answer, error(f"{name}: {fate}"))
         elif fate is None:
-            loop.call_later(back, _answer, answer, result, context=self._nobody)
+            loop.post(back, _answer, answer, result)
 
     def _fate(self, store: str, *, connected: bool) -> str | None:
         if self._healed:

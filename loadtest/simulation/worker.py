@@ -19,6 +19,8 @@ from streams.sources import normalisers
 
 COMMIT_INTERVAL_S = 0.7
 KEEPER_INTERVAL_S = 3.0
+LOOK_S = 3.0
+"""How often intake and keeper look for what nobody tells them of: seldom, for it is much of what a run does."""
 
 sources = cache(normalisers)
 """Read once for all processes of all runs: they are values, and reading them would be a third of a run's time."""
@@ -80,6 +82,7 @@ class Worker:
                 lambda: (consumer.generation, consumer.partitions),
                 now_s=loop.time,
                 last_wait_s=loop.time,  # nothing here takes so long but by waiting for a store
+                look_s=LOOK_S,
             )
             tasks.create_task(stages.run())
             tasks.create_task(self._commit(consumer, process))

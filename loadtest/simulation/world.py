@@ -112,7 +112,7 @@ class World:
         return (
             cast("Stock", _RemoteStore(remote, "stock", lambda: self.stock_for(process), StockUnavailable)),
             cast("Ledger", _RemoteLedger(remote, "ledger", lambda: self.ledger, LedgerUnavailable)),
-            cast("Log", _RemoteStore(remote, "log", lambda: self.log, LogUnavailable)),
+            cast("Log", _RemoteLog(remote, "log", lambda: self.log, LogUnavailable)),
         )
 
     def parts(self, process: SimulatedProcess, watcher: Watcher, skew_ms: int = 0) -> Parts:
@@ -187,6 +187,20 @@ class _RemoteStore:
         made = self._remote.method(self._name, self._server, method, self._error)
         setattr(self, method, made)
         return made
+
+
+class _RemoteLog(_RemoteStore):
+    """The log. As a client of Kafka does, it asks for a topic's partitions once and remembers them."""
+
+    def __init__(self, remote: Remote, name: str, server: Callable[[], object], error: type[Unavailable]) -> None:
+        super().__init__(remote, name, server, error)
+        self._counts: dict[str, int] = {}
+
+    async def partitions(self, topic: str) -> int:
+        if topic not in self._counts:
+            ask = self._remote.method(self._name, self._server, "partitions", self._error)
+            self._counts[topic] = await ask(topic)
+        return self._counts[topic]
 
 
 class _RemoteLedger(_RemoteStore):
