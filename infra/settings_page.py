@@ -14,7 +14,8 @@ from streams.settings import PREFIX, Settings
 _HEAD = """# Settings
 
 Read from the environment once, when a process starts. Made from `streams/settings.py` and `agents/http/settings.py` by
-`floodway schema`.
+`floodway schema`. Addresses of Redis and Postgres and Kafka's password also come from files: `FLOODWAY_REDIS_URL_FILE`
+names one that holds the address, and so on.
 """
 _TABLE = """
 | variable | default | what it is |

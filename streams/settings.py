@@ -1,7 +1,8 @@
 """All settings, read from the environment once, checked once, then frozen.
 
-Each field `name` is read from `FLOODWAY_NAME`. Units stand last in the name. Relations between settings are checked
-here, with an error that names both.
+Each field `name` is read from `FLOODWAY_NAME`; one that may hold a password also from the file that
+`FLOODWAY_NAME_FILE` names. Units stand last in the name. Relations between settings are checked here, with an error
+that names both.
 """
 
 import math
@@ -10,6 +11,7 @@ import re
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, get_args, get_origin
 
 from streams.errors import SettingsError
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound="DataclassInstance")
 
 PREFIX = "FLOODWAY_"
+FILE_SUFFIX = "_FILE"
 
 _SECRET_IN_URL = re.compile(r"(?<=:)[^:/@\s]+(?=@)|(?<=[?&]password=)[^&\s]+")
 _INSTANCE = re.compile(r"[a-zA-Z0-9._-]{1,200}")
@@ -37,6 +40,8 @@ _ADDRESSES = {
     "postgres_dsn": wrong_with_postgres,
     "postgres_replica_dsn": wrong_with_postgres,
 }
+FROM_FILES = frozenset({"kafka_password", "redis_url", "postgres_dsn", "postgres_replica_dsn"})
+"""What may hold a password may come from a file, too: its variable's name with `_FILE` names it."""
 _MAY_BE_ZERO = frozenset({"review_after_s", "metrics_port"})
 
 
@@ -268,11 +273,22 @@ def read(
     values: dict[str, str | float | bool | None] = {}
     for field in fields(kind):
         name = prefix + field.name.upper()
-        text = environ.get(name)
-        if text is not None and text != "":
+        text = environ.get(name) or (_in_file(environ, name) if field.name in FROM_FILES else None)
+        if text:
             values[field.name] = _parse(name, text, field.type)
     values.update(overrides)
     return kind(**values)
+
+
+def _in_file(environ: Mapping[str, str], name: str) -> str | None:
+    """What the file holds that `NAME_FILE` names; the variable itself comes first. Raises `SettingsError`."""
+    path = environ.get(name + FILE_SUFFIX)
+    if not path:
+        return None
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{name}{FILE_SUFFIX}={path} cannot be read: {error}.") from error
 
 
 def _parse(name: str, text: str, kind: object) -> str | float | bool:

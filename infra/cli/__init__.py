@@ -34,6 +34,7 @@ COMMANDS = {
     "capacity": "Tell what a rate of orders takes in processes and cores, from a surge's report.",
     "up": "Start Kafka, Redis, Postgres and a replica on this machine, until interrupted.",
     "init": "Make servers of your own ready: schema, topics, epoch.",
+    "secrets": "Make the passwords that docker-compose.yml needs.",
     "worker": "Run workers: intake decides submissions, lifecycle carries orders on, notify tells people.",
     "http": "Take orders and answer for them over HTTP.",
     "submit": "Produce order submissions from a file.",

@@ -15,7 +15,7 @@ from rich.text import Text
 from infra.embedded import running
 from streams.errors import SettingsError
 from streams.parts import Parts
-from streams.settings import PREFIX, Settings, load
+from streams.settings import FILE_SUFFIX, PREFIX, Settings, load
 
 DATA_DIR = Path(".floodway")
 SERVERS = tuple(PREFIX + name for name in ("KAFKA_BOOTSTRAP", "REDIS_URL", "POSTGRES_DSN", "POSTGRES_REPLICA_DSN"))
@@ -36,7 +36,7 @@ def settings(data_dir: Path = DATA_DIR, **overrides: Any) -> Settings:
     environ = dict(os.environ)
     if addresses is not None:
         environ = addresses.environment() | environ
-    elif not any(name in environ for name in SERVERS):
+    elif not any(name in environ or name + FILE_SUFFIX in environ for name in SERVERS):
         raise SettingsError(
             f"No stack runs in {data_dir} of this directory; start `floodway up` here in another terminal, or set "
             f"{SERVERS[0]} and the like to servers of your own."

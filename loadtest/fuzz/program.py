@@ -45,6 +45,7 @@ NOT_STARTED = (
     "infra.embedded.stack.Stack.start",
     "infra.embedded.kafka.install",
     "infra.workers.Supervisor.start",
+    "infra.cli.init.wait_and_prepare",
     "agents.worker.run",
     "agents.http.serve.run",
     "loadtest.simulation.search._runner",
