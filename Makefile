@@ -8,6 +8,8 @@ TOOLS := .tools
 UV := $(shell command -v uv 2>/dev/null || echo $(TOOLS)/bin/uv)
 RUN := .venv/bin
 READY := .venv/.ready
+# And with what only tests and checks need.
+CHECKS := .venv/.ready-checks
 # Tests wait for servers more than they compute, so more files are under way than there are cores. What
 # measures costs runs by itself.
 TOGETHER := --numprocesses 3 --dist loadfile
@@ -18,23 +20,23 @@ help: ## Tell what there is
 demo: $(READY) ## A surge of real orders, from an empty machine to balanced books
 	$(RUN)/floodway demo
 
-test: $(READY) ## The tests, on the real embedded stack
+test: $(CHECKS) ## The tests, on the real embedded stack
 	$(RUN)/python -m pytest -m "not slow" $(TOGETHER) --ignore=tests/perf
 	$(RUN)/python -m pytest -m "not slow" tests/perf
 
-test-all: $(READY) ## And those that take long: more drills, benches, peers
+test-all: $(CHECKS) ## And those that take long: more drills, benches, peers
 	$(RUN)/python -m pytest
 
-test-kafka: $(READY) ## The tests that need a broker, on Apache Kafka (Java 17 and Maven)
-	$(RUN)/python -m pytest --broker kafka -k kafka -m "not slow" tests/integration
+test-kafka: $(CHECKS) ## The tests that need a broker, on Apache Kafka (Java 17 and Maven)
+	$(RUN)/python -m pytest --broker kafka -k kafka -m "not slow" tests/integration tests/deploy/test_mounted.py
 
-test-all-kafka: $(READY) ## And the whole pipeline on it, three nodes too
-	$(RUN)/python -m pytest --broker kafka -k kafka tests/integration tests/acceptance
+test-all-kafka: $(CHECKS) ## And the whole pipeline on it, three nodes too
+	$(RUN)/python -m pytest --broker kafka -k kafka tests/integration tests/deploy/test_mounted.py tests/acceptance
 
-unit: $(READY) ## Only the tests that need no servers
+unit: $(CHECKS) ## Only the tests that need no servers
 	$(RUN)/python -m pytest tests/unit
 
-check: $(READY) ## Lint, types, layers, lock file, published schemas
+check: $(CHECKS) ## Lint, types, layers, lock file, published schemas
 	$(RUN)/ruff format --check .
 	$(RUN)/ruff check .
 	$(RUN)/mypy
@@ -42,7 +44,7 @@ check: $(READY) ## Lint, types, layers, lock file, published schemas
 	$(UV) lock --check
 	$(RUN)/floodway schema --check
 
-setup: $(READY) ## Only install
+setup: $(CHECKS) ## Only install
 
 clean: ## Take away what was installed and all data
 	rm -rf .venv $(TOOLS) .floodway
@@ -50,6 +52,10 @@ clean: ## Take away what was installed and all data
 $(READY): pyproject.toml uv.lock | $(UV)
 	$(UV) sync --locked --quiet --all-extras --python $(PYTHON)
 	@touch $@
+
+$(CHECKS): pyproject.toml uv.lock | $(UV)
+	$(UV) sync --locked --quiet --all-extras --all-groups --python $(PYTHON)
+	@touch $(READY) $@
 
 # By --target: it needs neither the venv module, which Debian packs apart, nor leave to touch the system's Python.
 $(TOOLS)/bin/uv:

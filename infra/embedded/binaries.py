@@ -20,6 +20,7 @@ REDIS_CONF = SETTINGS_DIR / "redis" / "valkey.conf"
 POSTGRES_CONF = SETTINGS_DIR / "postgres" / "postgresql.conf"
 SYNCHRONOUS_CONF = SETTINGS_DIR / "postgres" / "synchronous.conf"
 REPLICA_CONF = SETTINGS_DIR / "postgres" / "replica.conf"
+ROLES_SQL = SETTINGS_DIR / "postgres" / "roles.sql"
 HBA_CONF = SETTINGS_DIR / "postgres" / "pg_hba.conf"
 KAFKA_ENV = SETTINGS_DIR / "kafka" / "tansu.env"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from infra.embedded import logs
 from infra.embedded.addresses import HOST, Part
-from infra.embedded.binaries import HBA_CONF, POSTGRES_CONF, REPLICA_CONF, SYNCHRONOUS_CONF
+from infra.embedded.binaries import HBA_CONF, POSTGRES_CONF, REPLICA_CONF, ROLES_SQL, SYNCHRONOUS_CONF
 from infra.embedded.children import KILL_WAIT_S, User, command_of, end, spawn
 from infra.embedded.probes import wait_until
 from infra.embedded.state import Layout
@@ -26,16 +26,9 @@ AUTO_CONF = "postgresql.auto.conf"
 TOOL_TIMEOUT_S = 60.0
 QUERY_TIMEOUT_S = 5.0
 SLOT_TIMEOUT_S = 10.0
+LOCALE = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+"""For initdb. Text order must not change with the machine's C library: the builtin provider's never does."""
 IPC_RMID = 0  # shmctl(2): remove the segment; the same on Linux and macOS
-
-# One statement a line, as the single-user mode wants it. In template1, so that the database inherits the grants.
-BOOTSTRAP_SQL = """\
-CREATE ROLE floodway LOGIN;
-CREATE ROLE replicator LOGIN REPLICATION;
-GRANT pg_monitor, pg_signal_backend, pg_checkpoint TO floodway;
-GRANT EXECUTE ON FUNCTION pg_wal_replay_pause(), pg_wal_replay_resume(), pg_switch_wal() TO floodway;
-CREATE DATABASE floodway OWNER floodway;
-"""
 
 RENEW_SLOT_SQL = f"""\
 SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '{SLOT}';
@@ -65,8 +58,6 @@ class Postgres:
             self.own(directory)
             return
         new = self._empty_dir(directory.with_suffix(".new"))
-        # The database's text order must not change with the machine's C library: the builtin provider's never does.
-        locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         # Unsynced, for speed: until the first checkpoint there is nothing to lose that this does not make again.
         initdb: list[str | Path] = [
             "initdb",
@@ -75,11 +66,11 @@ class Postgres:
             "-U",
             "postgres",
             "--auth=trust",
-            *locale,
+            *LOCALE,
         ]
         self._run(Part.POSTGRES, [*initdb, "-D", new])
         single: list[str | Path] = ["postgres", "--single", "-D", new, "-c", "fsync=off", "template1"]
-        said = self._run(Part.POSTGRES, single, stdin=BOOTSTRAP_SQL)
+        said = self._run(Part.POSTGRES, single, stdin=ROLES_SQL.read_text(encoding="utf-8"))
         if "ERROR:" in said or "FATAL:" in said:
             raise self._failed(Part.POSTGRES, "create its roles and database")
         _replace(new, directory)
