@@ -19,7 +19,7 @@ from jsonschema import Draft202012Validator
 
 from agents.http import settings as http
 from agents.http.settings import HttpSettings
-from agents.worker import ROLES, group
+from agents.worker import group
 from infra.cli import app
 from infra.workers import STOP_WAIT_S
 from streams import metrics
@@ -203,10 +203,10 @@ def test_selectors_find_pods(overlay: str) -> None:
 
 @pytest.mark.parametrize("overlay", [name for name in OVERLAYS if name.startswith("keda-")])
 def test_scaling_is_of_what_there_is(overlay: str) -> None:
-    """Both roles are scaled, within the partitions; groups, topics, metrics and addresses are those of the code."""
+    """Intake and lifecycle are scaled, within the partitions; groups, topics, metrics and addresses are those of the code."""
     scaled, deployments = of_kind(overlay, "ScaledObject"), of_kind(overlay, "Deployment")
     topics = {topic.name for topic in ALL}
-    assert {f"floodway-{role}" for role in ROLES} == scaled.keys()
+    assert scaled.keys() == {"floodway-intake", "floodway-lifecycle"}
     for name, made in scaled.items():
         spec, role = made["spec"], name.removeprefix("floodway-")
         target = deployments[spec["scaleTargetRef"]["name"]]
