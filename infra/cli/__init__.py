@@ -43,6 +43,7 @@ COMMANDS = {
     "why": "Tell why an order is where it is, and who has to act next.",
     "remark": "Say something to an order's buyer: the reason for a delay, for one.",
     "link": "Make a link for an order's buyer: it shows this order's timeline and nothing else.",
+    "reconcile": "Compare a channel's export with the centre: what is missing, what differs, where it broke off.",
     "verify": "Recompute the books and compare them with Kafka and Redis.",
     "rewind": "Have everything since a time read again: what the ledger lost in a failover comes back.",
     "simulate": "Run the pipeline on simulated time with everything failing, thousands of schedules.",

@@ -90,7 +90,7 @@ class Normaliser:
         self.mapping = mapping
         self._body = _BODIES[mapping.body]
         self._fields = tuple(mapping.fields.items())
-        self._instant = lru_cache(maxsize=1024)(_instant_reader(mapping))
+        self.instant = lru_cache(maxsize=1024)(_instant_reader(mapping))
 
     def read(self, value: bytes | None, headers: Headers = ()) -> Said | UnknownCode | Undecodable:
         """What the message says. Never raises, whatever the bytes."""
@@ -118,7 +118,7 @@ class Normaliser:
 
     def _said(self, kind: ReportType, found: Mapping[str, str]) -> Said | Undecodable:
         mapping = self.mapping
-        instant = self._instant(found["time"])
+        instant = self.instant(found["time"])
         if isinstance(instant, Undecodable):
             return instant
         ref = _reference(mapping, found)

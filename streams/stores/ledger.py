@@ -37,6 +37,7 @@ from streams.core.books import (
     TicketToOpen,
     Unsaid,
 )
+from streams.core.differences import LastStep, Stood, Trace
 from streams.core.identity import SubmissionKey
 from streams.core.memory import KeptDecision, KeptEnd, KeptHold, KeptPromotion, KeptRef, KeptUnits
 from streams.messages import Ticket
@@ -254,6 +255,27 @@ class Ledger(Protocol):
 
     async def step_records(self, order_id: UUID, *, token: str | None = None) -> list[StepRecord]:
         """All steps of an order with what they said, in the order of writing; from the replica."""
+        ...
+
+    async def standings(self, channel: str, numbers: Sequence[str]) -> dict[str, Stood]:
+        """Accepted orders by their channel's number, or by submission id where none has the number; from the replica.
+
+        Absent ones are left out.
+        """
+        ...
+
+    async def traces(self, channel: str, numbers: Sequence[str]) -> dict[str, Trace]:
+        """What is known of numbers, or submission ids, that no accepted order has; from the replica."""
+        ...
+
+    async def last_steps(self, order_ids: Sequence[UUID]) -> dict[UUID, LastStep]:
+        """The last report that each order took, written last; from the replica. Those that took none are left out."""
+        ...
+
+    async def orders_between(
+        self, channel: str, after: UUID | None, before: UUID | None, limit: int
+    ) -> list[tuple[UUID, str]]:
+        """Ids of a channel's accepted orders in between, rising, with their number or else submission id; replica."""
         ...
 
     def balances(self, skus: Sequence[str] | None = None) -> AsyncIterator[Balance]:

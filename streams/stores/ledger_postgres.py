@@ -36,6 +36,7 @@ from streams.stores.ledger_connections import SQL, Reader, open_pool, primary, u
 from streams.stores.ledger_errors import outages
 from streams.stores.ledger_migrations import load_migrations, migrate
 from streams.stores.ledger_postgres_outbox import PostgresOutbox
+from streams.stores.ledger_postgres_standings import PostgresStandings
 from streams.stores.ledger_rules import (
     check_batch,
     check_movements,
@@ -63,7 +64,7 @@ NUMBER_INDEX = "decisions_channel_order_no"
 _key_of = attrgetter("intent.submission_key")
 
 
-class PostgresLedger(PostgresOutbox):
+class PostgresLedger(PostgresOutbox, PostgresStandings):
     """See `Ledger`. Every outage is raised as `LedgerUnavailable`."""
 
     def __init__(self, primary: "Pool", replica: "Pool | None", *, timeout_s: float, replica_wait_s: float) -> None:

@@ -84,6 +84,35 @@ SELECT order_id FROM decisions
 -- name: traced
 SELECT order_id FROM decisions WHERE trace_id = $1 LIMIT $2
 
+-- name: standings_by_number
+SELECT d.channel_order_no AS number, d.order_id, d.total, d.submitted_at
+  FROM decisions d
+ WHERE d.channel = $1 AND d.channel_order_no = ANY ($2::text[]) AND d.verdict = 0 AND d.channel_order_no <> ''
+
+-- name: standings_by_submission
+SELECT d.submission_id AS number, d.order_id, d.total, d.submitted_at
+  FROM decisions d
+ WHERE d.channel = $1 AND d.submission_id = ANY ($2::text[]) AND d.verdict = 0
+
+-- name: rejected
+SELECT submission_id, verdict FROM decisions
+ WHERE channel = $1 AND submission_id = ANY ($2::text[]) AND verdict <> 0
+
+-- name: waiting_numbers
+SELECT channel_order_no, count(*) AS waiting, min(seen_at) AS since FROM quarantine
+ WHERE channel = $1 AND channel_order_no = ANY ($2::text[])
+ GROUP BY channel_order_no
+
+-- name: last_steps
+SELECT DISTINCT ON (order_id) order_id, at, kind, source FROM order_steps
+ WHERE order_id = ANY ($1::uuid[]) AND (state IS NOT NULL OR advanced)
+ ORDER BY order_id, step_no DESC
+
+-- name: orders_between
+SELECT order_id, coalesce(nullif(channel_order_no, ''), submission_id) AS number FROM decisions
+ WHERE ($2::uuid IS NULL OR order_id > $2) AND ($3::uuid IS NULL OR order_id < $3) AND channel = $1 AND verdict = 0
+ ORDER BY order_id LIMIT $4
+
 -- name: by_shipments
 SELECT shipment, array_agg(DISTINCT order_id) AS order_ids
   FROM order_steps WHERE shipment = ANY ($1::text[]) GROUP BY shipment
