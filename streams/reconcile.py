@@ -64,7 +64,8 @@ class Reconciled(msgspec.Struct):
             {name: value for name, value in msgspec.to_builtins(one._asdict()).items() if value not in (None, "")}
             for one in self.differences
         ]
-        return {"same": self.is_same, **plain, "rows_the_same": plain.pop("same")}
+        plain["rows_the_same"] = plain.pop("same")
+        return {"same": self.is_same, **plain}
 
 
 async def reconcile(

@@ -23,7 +23,7 @@ HOLD_TTL_S = 14_400.0
 def week(
     *,
     orders: int = 50_000,
-    rate: float = 4_000.0,
+    rate: float = 3_000.0,
     broker: Broker | None = None,
     workers: int = LIFECYCLE_WORKERS,
     seed: int = 1,

@@ -1,5 +1,6 @@
 """The contract of what an export is compared by: many orders at once, by number, with what is known of them."""
 
+import asyncio
 from datetime import timedelta
 from uuid import UUID
 
@@ -14,11 +15,21 @@ from streams.stores.ledger import Ledger
 pytest_plugins = ["ledger_fixtures"]
 
 
+async def caught_up(ledger: Ledger, order_id: UUID, steps: int = 0) -> None:
+    """Wait until the replica, which is read without a token here, has this order and so many steps of it."""
+    for _ in range(500):
+        if await ledger.find_order(order_id) is not None and len(await ledger.step_records(order_id)) >= steps:
+            return
+        await asyncio.sleep(0.01)
+    raise TimeoutError(f"{order_id} is not on the replica")
+
+
 async def test_orders_stand_where_their_steps_have_brought_them(ledger: Ledger) -> None:
     """By number, and by submission id where there is none; with total, time, milestones; others are left out."""
     numbered, plain = accepted(1), booking(structs.replace(submission(2), channel_order_no=None))
     await ledger.persist([numbered, plain, rejected(3)], EPOCH)
     await ledger.take_steps([step(numbered.order_id, "paid")], EPOCH)
+    await caught_up(ledger, numbered.order_id, 1)
     ids = [one.key[1] for one in (numbered, plain, rejected(3))]
     found = await ledger.standings("web", ["no-1", "no-9", *ids])
     assert found.keys() == {"no-1", ids[0], ids[1]}
@@ -37,6 +48,7 @@ async def test_the_last_step_is_that_which_was_taken_last(ledger: Ledger) -> Non
     await ledger.persist([one, other], EPOCH)
     paid = step(one.order_id, "paid")
     await ledger.take_steps([paid, step(one.order_id, "again")], EPOCH)
+    await caught_up(ledger, one.order_id, 2)
     assert await ledger.last_steps([one.order_id, other.order_id]) == {
         one.order_id: LastStep(paid.at, paid.kind, paid.source)
     }
@@ -52,6 +64,8 @@ async def test_a_number_without_an_order_has_left_a_trace(ledger: Ledger) -> Non
         for n in (2, 1)
     ]  # fmt: skip
     await ledger.quarantine(waiting, [])
+    await ledger.persist([accepted(1)], EPOCH)
+    await caught_up(ledger, accepted(1).order_id)
     submission_id = rejected(3).key[1]
     assert await ledger.traces("web", ["no-7", "no-8", submission_id]) == {
         "no-7": Trace(None, 2, NOW + timedelta(minutes=1)),
@@ -67,6 +81,7 @@ async def test_a_channels_orders_come_page_by_page(ledger: Ledger) -> None:
     plain = booking(structs.replace(submission(7), channel_order_no=None))
     other = booking(structs.replace(submission(8), channel="jd", submission_id="x"))
     await ledger.persist([*made, plain, other, rejected(9)], EPOCH)
+    await caught_up(ledger, plain.order_id)
     wanted = sorted(
         [
             *((one.order_id, f"no-{n}") for n, one in zip((1, 3, 5, 11, 13), made, strict=True)),
