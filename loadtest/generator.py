@@ -1,6 +1,6 @@
 """The generator, a process of its own: produces a plan's records on a fixed schedule, whatever comes back.
 
-Open model: record i is meant for `start + i / rate` and carries that time as `submitted_at`, so a queue anywhere shows
+Open model: each record is meant for a time of the schedule and carries it as `submitted_at`, so a queue anywhere shows
 in the latency that is measured from it. When the schedule could not be kept, the report says by how much. Without a
 rate it sends as fast as Kafka acknowledges, and the intended time is that of sending.
 """
@@ -12,8 +12,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from math import ceil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -22,6 +21,7 @@ import uvloop
 from loadtest import planfile
 from loadtest.plan import TAIL, Kind
 from loadtest.planfile import Row
+from loadtest.schedule import Schedule
 from loadtest.sender import Sender
 from streams.instants import to_datetime
 from streams.settings import load
@@ -73,56 +73,76 @@ class _Rows:
         return rows
 
 
+def tell_sent(sent: int) -> None:
+    """Say on standard output how far it is."""
+    print(json.dumps({"sent": sent}), flush=True)
+
+
+def no_bound() -> int:
+    """Room for as many records as there are."""
+    return UNPACED_ROWS
+
+
 class Generator:
     """Sends the records of a plan, so many in all."""
 
-    def __init__(self, frames: Iterator[list[Row]], total: int, sender: Sender) -> None:
+    def __init__(
+        self, frames: Iterator[list[Row]], total: int, sender: Sender, *, tell: Callable[[int], object] = tell_sent
+    ) -> None:
         self._rows = _Rows(frames)
         self._total = total
         self._sender = sender
         self._by_slot: Counter[int] = Counter()
+        self._tell_sent = tell
         self._told_at = 0.0
         self.sent = 0
         self.late_ms_max = 0.0
 
-    async def run(self, rate_per_s: float | None) -> GeneratorReport:
-        """Send all, at this rate or as fast as Kafka takes them."""
-        started_at_ms = time.time_ns() // 1_000_000 + int(LEAD_S * 1000)
-        if rate_per_s is None:
-            await asyncio.sleep(LEAD_S)
-            await self._unpaced()
+    async def run(
+        self, schedule: Schedule | None, *, started_at_ms: int | None = None, room: Callable[[], int] = no_bound
+    ) -> GeneratorReport:
+        """Send all by the schedule or, without one, as fast as Kafka takes them and there is `room` for more.
+
+        `started_at_ms` is when the schedule begins, in milliseconds since 1970; by default in a moment.
+        """
+        if started_at_ms is None:
+            started_at_ms = time.time_ns() // 1_000_000 + int(LEAD_S * 1000)
+        if schedule is None:
+            await asyncio.sleep(max(0.0, started_at_ms / 1000 - time.time()))
+            await self._unpaced(room)
         else:
-            await self._paced(started_at_ms, rate_per_s)
+            await self._paced(started_at_ms, schedule)
         ended_at_ms = time.time_ns() // 1_000_000
         await self._sender.wait_below(1)
         return GeneratorReport(self.sent, started_at_ms, ended_at_ms, round(self.late_ms_max, 1), dict(self._by_slot))
 
-    async def _paced(self, started_at_ms: int, rate_per_s: float) -> None:
+    def stop(self) -> None:
+        """Send no more; `run` returns when what was sent is acknowledged."""
+        self._total = self.sent
+
+    async def _paced(self, started_at_ms: int, schedule: Schedule) -> None:
         while self.sent < self._total:
             now_ms = time.time_ns() / 1e6
-            due = (
-                min(self._total, int((now_ms - started_at_ms) / 1000 * rate_per_s) + 1)
-                if now_ms >= started_at_ms
-                else 0
-            )
+            due = min(self._total, schedule.before(now_ms - started_at_ms))
             if due > self.sent and self._sender.unacknowledged < MAX_UNACKNOWLEDGED:
-                self.late_ms_max = max(self.late_ms_max, now_ms - (started_at_ms + self.sent / rate_per_s * 1000))
+                self.late_ms_max = max(self.late_ms_max, now_ms - started_at_ms - schedule.at_ms(self.sent))
                 # In runs that are meant for the same millisecond, and share its text.
                 while self.sent < due:
-                    intended_ms = int(self.sent * 1000 / rate_per_s)
-                    upto = max(self.sent + 1, ceil((intended_ms + 1) * rate_per_s / 1000))
+                    intended_ms = int(schedule.at_ms(self.sent))
+                    upto = max(self.sent + 1, schedule.before(intended_ms + 1))
                     self._put(min(due, upto) - self.sent, started_at_ms + intended_ms, now_ms)
             self._sender.flush()
             self._tell()
             await asyncio.sleep(TICK_S)
 
-    async def _unpaced(self) -> None:
+    async def _unpaced(self, room: Callable[[], int]) -> None:
         while self.sent < self._total:
             now_ms = time.time_ns() // 1_000_000
-            self._put(min(UNPACED_ROWS, self._total - self.sent), now_ms, now_ms)
+            if room() >= UNPACED_ROWS:
+                self._put(min(UNPACED_ROWS, self._total - self.sent), now_ms, now_ms)
             self._sender.flush()
             self._tell()
-            await asyncio.sleep(0)
+            await asyncio.sleep(0 if room() >= UNPACED_ROWS else TICK_S / 4)
             await self._sender.wait_below(MAX_UNACKNOWLEDGED_UNPACED)
 
     def _put(self, count: int, intended_ms: int, now_ms: float) -> None:
@@ -137,7 +157,7 @@ class Generator:
         now = time.monotonic()
         if now - self._told_at > TELL_S:
             self._told_at = now
-            print(json.dumps({"sent": self.sent}), flush=True)
+            self._tell_sent(self.sent)
 
 
 async def _main() -> None:
@@ -155,7 +175,7 @@ async def _main() -> None:
         loop = asyncio.get_running_loop()
         if not await loop.run_in_executor(None, sys.stdin.readline):
             return  # whoever started us is gone
-        report = await generator.run(args.rate)
+        report = await generator.run(None if args.rate is None else Schedule.steady(args.rate, args.total))
         print(json.dumps({"report": msgspec.to_builtins(report, str_keys=True)}), flush=True)
         await loop.run_in_executor(None, sys.stdin.readline)  # to be measured to the end of the surge
     finally:

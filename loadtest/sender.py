@@ -1,6 +1,8 @@
 """Kafka's producing side for a generator: record batches filled by hand, one request under way for each partition."""
 
 import asyncio
+import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,10 +19,14 @@ TIMEOUT_S = 60.0
 
 @dataclass(slots=True)
 class _Lane:
-    """One partition: a batch that fills, full ones behind it, and the task that sends them in order."""
+    """One partition: a batch that fills, full ones behind it, and the task that sends them in order.
+
+    Beside each batch stand the intended times of its records.
+    """
 
     filling: Any
-    full: list[Any] = field(default_factory=list)
+    intended_ms: list[int] = field(default_factory=list)
+    full: list[tuple[Any, list[int]]] = field(default_factory=list)
     task: "asyncio.Task[None] | None" = None
 
 
@@ -34,6 +40,8 @@ class Sender:
         self._acknowledged = asyncio.Event()
         self.unacknowledged = 0
         """Records handed over and not yet confirmed by Kafka."""
+        self.acknowledged_after_ms: Counter[int] = Counter()
+        """Records that Kafka has confirmed, by how long after their intended time; whoever reads it may clear it."""
 
     @classmethod
     async def connect(cls, brokers: Brokers, topic: str) -> "Sender":
@@ -69,10 +77,11 @@ class Sender:
                 value = head + tail
             lane = lanes.get(partition) or self._lane(partition)
             if lane.filling.append(timestamp=at_ms, key=key, value=value) is None:
-                lane.full.append(lane.filling)
-                lane.filling = self._producer.create_batch()
+                lane.full.append((lane.filling, lane.intended_ms))
+                lane.filling, lane.intended_ms = self._producer.create_batch(), []
                 if lane.filling.append(timestamp=at_ms, key=key, value=value) is None:
                     raise AssertionError(f"a record exceeds {BATCH_BYTES} bytes")
+            lane.intended_ms.append(at_ms)
         self.unacknowledged += len(rows)
         return bad
 
@@ -104,12 +113,16 @@ class Sender:
         try:
             while lane.full or lane.filling.record_count():
                 if lane.full:
-                    batch = lane.full.pop(0)
+                    batch, intended_ms = lane.full.pop(0)
                 else:
-                    batch, lane.filling = lane.filling, self._producer.create_batch()
+                    batch, intended_ms = lane.filling, lane.intended_ms
+                    lane.filling, lane.intended_ms = self._producer.create_batch(), []
                 batch.close()
                 await (await self._producer.send_batch(batch, self._topic, partition=partition))
                 self.unacknowledged -= batch.record_count()
+                now_ms = time.time_ns() // 1_000_000
+                for at_ms, records in Counter(intended_ms).items():
+                    self.acknowledged_after_ms[now_ms - at_ms] += records
                 self._acknowledged.set()
         except KafkaError as error:
             raise explain(error, f"confirm records of {self._topic}-{partition}") from error

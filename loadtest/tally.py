@@ -68,9 +68,14 @@ class TallyReport(msgspec.Struct):
 
 
 class Tally:
-    """What was announced of one run. `sends` tells how many answers each submission is due, by its number."""
+    """What was announced of one run. `sends` tells how many answers each submission is due, by its number.
 
-    def __init__(self, run: str, sends: "array[int]", *, keep_ids: bool = False) -> None:
+    Numbers of submissions that were answered more than `late_after_ms` after their intended time gather in `late`.
+    """
+
+    def __init__(
+        self, run: str, sends: "array[int]", *, keep_ids: bool = False, late_after_ms: float = float("inf")
+    ) -> None:
         self._prefix = id_prefix(run)
         self._due = array("i", sends)
         self._firsts = bytearray(len(sends))
@@ -83,6 +88,8 @@ class Tally:
         self._promoted: Counter[str] = Counter()
         self._rejected: Counter[Reason | None] = Counter()
         self._ids: list[str] = []
+        self._late_after_ms = late_after_ms
+        self.late: list[int] = []
         self._accepted = self._replayed = self._conflicts = self._foreign = 0
         self.left = sum(sends)
         """Answers that are still due."""
@@ -98,6 +105,7 @@ class Tally:
         """Count decisions that were received now."""
         before, left = self.decided, self.left
         decode, stamps, due, prefix = self._decode, self._stamps, self._due, self._prefix
+        late_after_ms = self._late_after_ms
         if len(stamps) > STAMPS_KEPT:
             stamps.clear()
         for value in values:
@@ -114,7 +122,10 @@ class Tally:
             submitted_ms = stamps.get(stamp)
             if submitted_ms is None:
                 submitted_ms = stamps[stamp] = datetime.fromisoformat(stamp).timestamp() * 1000
-            self._latencies_ms.append(now_ms - submitted_ms)
+            latency_ms = now_ms - submitted_ms
+            self._latencies_ms.append(latency_ms)
+            if latency_ms > late_after_ms:
+                self.late.append(number)
             if seen.replay or seen.reason is Reason.CONFLICTING_REPEAT:
                 self._add_repeat(seen)
             else:
@@ -148,6 +159,21 @@ class Tally:
         slot = int(now_ms) // SLOT_MS
         if not self._slots or self._slots[-1][0] != slot:
             self._slots.append((slot, before))
+
+    def is_due(self, number: int) -> bool:
+        """Whether a submission still waits for an answer."""
+        return self._due[number] > 0
+
+    def latencies_ms(self, begin: int) -> "array[float]":
+        """Latencies of all decisions but the first so many."""
+        return self._latencies_ms[begin:]
+
+    def outcomes(self) -> Counter[str]:
+        """Decisions so far: `accepted`, refusals by reason, `replayed` and `conflicting_repeat`."""
+        found = Counter({str(reason): count for reason, count in self._rejected.items()})
+        found["accepted"], found["replayed"] = self._accepted, self._replayed
+        found[str(Reason.CONFLICTING_REPEAT)] += self._conflicts
+        return +found
 
     def recent_p99_ms(self) -> float:
         """Latency of the slowest hundredth of the last second in which any came."""
