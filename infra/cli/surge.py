@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from infra.cli.context import connected, out, people, print_json, print_table
 from infra.cli.live import live
-from infra.cli.rehearsal import LIFECYCLE_WORKERS, Pids, joined, progress, servers, supervised
+from infra.cli.rehearsal import LIFECYCLE_WORKERS, PARTITIONS_A_WORKER, Pids, joined, progress, servers, supervised
 from infra.workers import Supervisor
 from streams.errors import Refused
 from streams.settings import Settings
@@ -26,7 +26,6 @@ SECONDS = 60.0
 ORDERS_UNPACED = 200_000
 HOLD_TTL_S = 43_200.0
 """Longer than any surge: nothing expires meanwhile."""
-PARTITIONS_A_WORKER = 2
 SERVERS = {"kafka": "broker", "redis": "redis", "postgres": "postgres_primary", "replica": "postgres_replica"}
 """Our names of servers, and the report's."""
 
@@ -143,7 +142,6 @@ async def _surge(settings: Settings, pids: Pids, asked: _Asked, *, log_dir: Path
     hold_ttl_s = min(HOLD_TTL_S, settings.dedupe_retention_s / 2)
     settings = replace(settings, hold_ttl_s=hold_ttl_s, log_level="WARNING")
     if pids():
-        # The embedded broker looks through a partition from its beginning at each fetch.
         settings = replace(settings, topic_partitions=PARTITIONS_A_WORKER * asked.workers)
     plan = partial(make_plan, mix=asked.mix, hot_share=asked.hot_share, seed=asked.seed, run=run.run_name())
     await prepare(settings)

@@ -1,0 +1,1 @@
+"""What stands behind `loadtest/locustfile.py`: scenarios, storefronts, the stage, the verdict."""
