@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from streams.clock import SystemClock
 from streams.messages import Line
 from streams.stores.partitioner import partition_of
 
@@ -118,6 +119,11 @@ class Writer:
         key = b"%b:%b" % (channel, submission_id)
         head = b'{"submission_id":"%b",%b,"submitted_at":"' % (submission_id, body)
         return Planned(kind, partition_of(key, self._partitions), key, head)
+
+
+def run_name() -> str:
+    """A suffix for ids that no earlier surge on the same servers has used."""
+    return f"-{SystemClock().now_ms() // 1000:x}"
 
 
 def id_prefix(run: str) -> str:

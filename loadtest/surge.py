@@ -20,7 +20,6 @@ from loadtest.planfile import PlanFiles
 from loadtest.processes import Cost, Meter, Roots, rss_mb
 from loadtest.tally import TallyReport, report_from
 from streams.audit import AuditReport, audit
-from streams.clock import SystemClock
 from streams.core.stock import Promotion
 from streams.errors import FloodwayError
 from streams.parts import Parts
@@ -227,8 +226,3 @@ async def _dead_since(brokers: Brokers, before: int, plan: Plan) -> int:
             break
         await asyncio.sleep(0.2)
     return found
-
-
-def run_name() -> str:
-    """A suffix for ids that no earlier surge on the same servers has used."""
-    return f"-{SystemClock().now_ms() // 1000:x}"

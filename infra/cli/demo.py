@@ -64,6 +64,7 @@ async def _demo(
     from loadtest import planfile, surge  # noqa: PLC0415
     from loadtest.aftermath import aftermath  # noqa: PLC0415
     from loadtest.mixes import make_plan  # noqa: PLC0415
+    from loadtest.plan import run_name  # noqa: PLC0415
 
     began = monotonic()
     # Long enough to be paid after the surge, short enough that nobody waits for the unpaid.
@@ -71,7 +72,7 @@ async def _demo(
     await prepare(settings)
     roles = {"intake": workers, "lifecycle": LIFECYCLE_WORKERS}
     async with supervised(settings, roles, log_dir) as supervisor:
-        run = surge.run_name()
+        run = run_name()
         with progress() as show:
             show("reading baskets", 0, 0)
             plan = await asyncio.to_thread(partial(make_plan, orders, settings.topic_partitions, seed=seed, run=run))

@@ -137,13 +137,14 @@ async def _surge(settings: Settings, pids: Pids, asked: _Asked, *, log_dir: Path
     from loadtest import planfile  # noqa: PLC0415
     from loadtest import surge as run  # noqa: PLC0415
     from loadtest.mixes import make_plan  # noqa: PLC0415
+    from loadtest.plan import run_name  # noqa: PLC0415
     from loadtest.storage import per_order, stored_bytes  # noqa: PLC0415
 
     hold_ttl_s = min(HOLD_TTL_S, settings.dedupe_retention_s / 2)
     settings = replace(settings, hold_ttl_s=hold_ttl_s, log_level="WARNING")
     if pids():
         settings = replace(settings, topic_partitions=PARTITIONS_A_WORKER * asked.workers)
-    plan = partial(make_plan, mix=asked.mix, hot_share=asked.hot_share, seed=asked.seed, run=run.run_name())
+    plan = partial(make_plan, mix=asked.mix, hot_share=asked.hot_share, seed=asked.seed, run=run_name())
     await prepare(settings)
     roles = {"intake": asked.workers, "lifecycle": LIFECYCLE_WORKERS}
     async with supervised(settings, roles, log_dir) as supervisor, connected(settings) as parts:

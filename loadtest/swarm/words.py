@@ -1,6 +1,5 @@
 """What storefronts and Locust's processes say to each other: JSON lines between processes, plain values in messages."""
 
-from collections import Counter
 from typing import Any
 
 import msgspec
@@ -107,9 +106,10 @@ def merge(into: dict[int, int], more: dict[int, int]) -> None:
 
 def quantile_ms(counts: dict[int, int], q: float) -> float:
     """The latency at this quantile of counts by milliseconds; 0 when there is none."""
-    wanted, seen = q * Counter(counts).total(), 0
+    total = sum(counts.values())
+    wanted, seen = min(total - 1, int(q * total)), 0
     for ms in sorted(counts):
         seen += counts[ms]
-        if seen > wanted or seen == Counter(counts).total():
+        if seen > wanted:
             return float(ms)
     return 0.0
