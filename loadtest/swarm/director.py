@@ -156,6 +156,7 @@ class Director:
             lambda: runner is None or runner.state == STATE_RUNNING, READY_WAIT_S, "Locust's users did not start"
         )
         self._started_at_ms = time.time_ns() // 1_000_000 + LEAD_MS
+        self._environment.stats.total.start_time = self._started_at_ms / 1000
         for client_id in self._clients():
             self._tell(client_id, "go", {"started_at_ms": self._started_at_ms})
         rate = f"up to {scenario.rate_per_s:,.0f} orders/s" if scenario.rate_per_s else "as fast as they are decided"

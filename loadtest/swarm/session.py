@@ -40,6 +40,7 @@ class Session:
     def go(self, told: dict[str, Any]) -> None:
         """Begin at this moment, in milliseconds since 1970."""
         self.started_at_ms = int(told["started_at_ms"])
+        self._environment.stats.total.start_time = self.started_at_ms / 1000  # what Locust's rates are counted from
         if self._child is not None:
             self._child.tell(str(self.started_at_ms))
         self.going.set()

@@ -27,6 +27,7 @@ from streams.core.stock import MAIN
 from streams.errors import FloodwayError, Unavailable
 from streams.parts import Parts
 from streams.settings import Settings, environment
+from streams.topics import SUBMITTED
 
 HOLD_TTL_S = 43_200.0
 """Longer than any run: nothing expires meanwhile."""
@@ -94,7 +95,8 @@ async def _stage(settings: Settings, embedded: bool, args: argparse.Namespace) -
             async with _front(settings, log_dir) if args.front else contextlib.nullcontext("") as url:
                 # Whose servers they are knows how to reach them; ours are on this machine, and have no passwords.
                 found = environment(settings) if embedded else {}
-                _say("up", {"environment": found, "partitions": settings.topic_partitions, "url": url})
+                partitions = await parts.log.partitions(SUBMITTED.name)
+                _say("up", {"environment": found, "partitions": partitions, "url": url})
                 await _obey(Stage(parts))
         finally:
             await close(parts)
@@ -138,9 +140,14 @@ def _is_ready(url: str) -> bool:
         return False
 
 
-def _show(what: str, done: int, of: int) -> None:
-    """What takes long is told in words; the numbers are for bars, which Locust has none of."""
-    if not done:
+_told: list[str] = []
+
+
+def _show(what: str, _done: int, _of: int) -> None:
+    """What is begun is told, once; numbers are for bars, which Locust has none of."""
+    what = what.partition(": ")[0]
+    if [what] != _told[-1:]:
+        _told.append(what)
         _log(what)
 
 

@@ -31,7 +31,7 @@ from streams.stores.kafka_access import access
 from streams.stores.reader_kafka import TopicReader
 from streams.topics import DECIDED, SUBMITTED
 
-LOOK_S = 0.02
+LOOK_S = 0.1
 CHUNK_RECORDS = 2_000
 FRAME_ROWS = 250
 """Records are made as they are needed, so many at a time: a millisecond's work."""
@@ -69,7 +69,7 @@ class Storefront:
         next_beat_ms = started_at_ms + BEAT_S * 1000
         complete_at: float | None = None
         while complete_at is None or time.monotonic() - complete_at < LINGER_S:
-            await self._look()
+            await self._look(until_ms=next_beat_ms)
             now_ms = time.time_ns() / 1e6
             if now_ms >= next_beat_ms:
                 # Of the second in which most of it happened, also when a beat comes late.
@@ -129,8 +129,9 @@ class Storefront:
             return self._schedule.before(ms)
         return max((sent for at_ms, sent in self._marks if at_ms < ms), default=0)
 
-    async def _look(self) -> None:
-        arrived = await self._reader.next(timeout_s=LOOK_S, max_records=CHUNK_RECORDS)
+    async def _look(self, *, until_ms: float) -> None:
+        left_s = min(LOOK_S, max(0.001, until_ms / 1000 - time.time()))
+        arrived = await self._reader.next(timeout_s=left_s, max_records=CHUNK_RECORDS)
         if not arrived:
             return
         now_ms = time.time_ns() / 1e6

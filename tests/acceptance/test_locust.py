@@ -1,0 +1,143 @@
+"""`locust -f loadtest/locustfile.py`, as SREs run it: every scenario, scaled down, and runs that must fail."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streams.settings import PREFIX, Settings, environment
+
+pytest_plugins = ["stack_fixtures"]
+pytestmark = pytest.mark.timeout(240)
+
+LOCUST = Path(sys.executable).with_name("locust")
+LOCUSTFILE = Path(__file__).parents[2] / "loadtest" / "locustfile.py"
+
+
+@dataclass
+class Ran:
+    """How a run ended, its verdict, and all that it wrote."""
+
+    code: int
+    verdict: dict[str, Any]
+    out: str
+    directory: Path
+
+    @property
+    def failures(self) -> str:
+        """Why it failed."""
+        return " ".join(self.verdict["failures"])
+
+
+def locust(directory: Path, *argv: str, using: Settings | None = None) -> Ran:
+    """Run it without a web page; on its own stack, or on the servers of `using`."""
+    bare = {name: value for name, value in os.environ.items() if not name.startswith((PREFIX, "LOCUST_"))}
+    said = directory / "verdict.json"
+    done = subprocess.run(
+        [LOCUST, "-f", LOCUSTFILE, "--headless", "--only-summary", "--verdict", said, *argv],
+        cwd=directory,
+        env=bare | (environment(using) if using else {}),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert said.exists(), done.stdout[-4000:]
+    return Ran(done.returncode, json.loads(said.read_text()), done.stdout, directory)
+
+
+def passed(ran: Ran, orders: int) -> None:
+    """Every order was sent, decided once and in time, and the books balance."""
+    assert (ran.code, ran.verdict["passed"], ran.verdict["failures"]) == (0, True, []), ran.out[-4000:]
+    assert (ran.verdict["sent"], ran.verdict["decided"]) == (orders, orders)
+    assert (ran.verdict["timed_out"], ran.verdict["unproduced"]) == (0, 0)
+    assert ran.verdict["books"]["balanced"]
+    assert sum(ran.verdict["outcomes"].values()) == orders
+
+
+def test_one_command_in_a_fresh_checkout(tmp_path: Path) -> None:
+    """Without settings it starts servers and workers, submits, audits, and writes Locust's report and ours."""
+    ran = locust(tmp_path, "--scenario", "steady", "--rate", "200", "--seconds", "5", "--html", "report.html")
+    passed(ran, 1_000)
+    assert ran.verdict["target_per_s"] == 200
+    assert ran.verdict["peak_per_s"] >= 190
+    # Both measures are in Locust's own statistics, with a latency for each order.
+    for measure in ("PRODUCE  orders.submitted.v1", "DECISION  orders.decided.v1"):
+        assert any(line.startswith(measure) and " 1000 " in line for line in ran.out.splitlines()), ran.out[-4000:]
+    assert 0 < ran.verdict["produce_ms"]["p50"] < ran.verdict["decision_ms"]["p50"]
+    charts = (tmp_path / "report-charts.html").read_text(encoding="utf-8")
+    assert all(f"<h2>{heading}" in charts for heading in ("Orders in each", "Decisions in", "Lag", "Units on the"))
+    assert (tmp_path / "report.html").stat().st_size > 100_000
+
+
+@pytest.mark.usefixtures("running")
+def test_double11_has_a_spike_at_midnight(tmp_path: Path, settings: Settings) -> None:
+    """The peak is reached, by two processes of Locust that share the schedule, on servers that are given."""
+    ran = locust(
+        tmp_path, "--scenario", "double11", "--rate", "300", "--seconds", "20", "--processes", "2", using=settings
+    )
+    assert ran.verdict["target_peak_per_s"] > ran.verdict["target_per_s"] * 1.5
+    assert ran.verdict["peak_per_s"] >= 0.95 * ran.verdict["target_peak_per_s"]
+    passed(ran, ran.verdict["orders"])
+    assert "from 2 storefronts" in ran.out
+
+
+@pytest.mark.usefixtures("running")
+def test_flash_is_mostly_refused(tmp_path: Path, settings: Settings) -> None:
+    """One SKU with units for a hundredth: as many are accepted, to the unit, and the others told why not."""
+    ran = locust(tmp_path, "--scenario", "flash", "--rate", "400", "--seconds", "5", using=settings)
+    passed(ran, 2_000)
+    assert ran.verdict["outcomes"] == {"out_of_stock": 1_980, "accepted": 20}
+
+
+@pytest.mark.usefixtures("running")
+def test_million_goes_as_fast_as_it_is_decided(tmp_path: Path, settings: Settings) -> None:
+    """No rate is asked and none is missed; no order waits longer than those that may be on their way take."""
+    ran = locust(tmp_path, "--scenario", "million", "--orders", "30000", "--mix", "baskets", using=settings)
+    passed(ran, 30_000)
+    assert ran.verdict["target_per_s"] is ran.verdict["target_peak_per_s"] is None
+
+
+@pytest.mark.usefixtures("running")
+def test_soak_goes_on_evenly(tmp_path: Path, settings: Settings) -> None:
+    """Long and slow by default, here short."""
+    ran = locust(tmp_path, "--scenario", "soak", "--rate", "100", "--seconds", "5", using=settings)
+    passed(ran, 500)
+
+
+@pytest.mark.usefixtures("running")
+def test_a_rate_that_is_not_reached_fails_the_run(tmp_path: Path, settings: Settings) -> None:
+    """All is decided and the books balance, and yet the exit code is 1: what was asked was not measured."""
+    ran = locust(tmp_path, "--scenario", "steady", "--rate", "200000", "--orders", "40000", using=settings)
+    assert ran.code == 1
+    assert (ran.verdict["decided"], ran.verdict["books"]["balanced"]) == (40_000, True)
+    assert len(ran.verdict["failures"]) == 1
+    assert "The rate was not reached" in ran.failures
+
+
+def test_decisions_that_never_come_are_failures(tmp_path: Path) -> None:
+    """Without workers nobody decides: every order times out, is a failure in Locust's statistics, and fails the run."""
+    argv = (
+        "--scenario",
+        "steady",
+        "--rate",
+        "100",
+        "--seconds",
+        "3",
+        "--decision-timeout",
+        "2",
+        "--intake-workers",
+        "0",
+    )
+    ran = locust(tmp_path, *argv)
+    assert (ran.code, ran.verdict["sent"], ran.verdict["decided"], ran.verdict["timed_out"]) == (1, 300, 0, 300)
+    assert "300 orders had no decision in time" in ran.failures
+    assert "The rate was not reached" in ran.failures
+    assert any(line.startswith("DECISION") and "300(100.00%)" in line for line in ran.out.splitlines()), ran.out[-4000:]
