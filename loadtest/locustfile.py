@@ -8,13 +8,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from locust import LoadTestShape, User, events, task
+from locust import FastHttpUser, LoadTestShape, User, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 from locust.web import WebUI
 
-from loadtest.swarm import options
+from loadtest.swarm import http, options
 from loadtest.swarm.charts import live
 from loadtest.swarm.director import Director
 from loadtest.swarm.session import Session
@@ -38,15 +38,39 @@ class KafkaUser(User):
         time.sleep(1)
 
 
+class HttpUser(FastHttpUser):
+    """One connection to the HTTP front: takes the next order that is due, or some, and posts them."""
+
+    host = "http://the-director-tells"
+
+    @task
+    def submit(self) -> None:
+        """Submit what is due; wait when there is nothing left."""
+        session: Session = _parts["session"]
+        session.going.wait()
+        asked = self.environment.parsed_options
+        assert asked is not None
+        orders = session.due.next(asked.batch if asked.via == "http-batch" else 1) if session.due else []
+        if not orders:
+            time.sleep(1)
+        elif asked.via == "http-batch":
+            http.post_batch(self.client, session, orders, asked.token)
+        else:
+            http.post_one(self.client, session, orders[0], asked.token)
+
+
 class Swarm(LoadTestShape):
-    """Has a user in each process as long as the director directs; how the rate goes is the scenario's."""
+    """Has users in each process as long as the director directs; how the rate goes is the scenario's."""
 
     def tick(self) -> tuple[int, float, list[type[User]] | None] | None:
         """See `LoadTestShape`."""
-        director = _parts["director"]
+        director: Director = _parts["director"]
         if director.is_over:
             return None
-        return director.users, SPAWN_PER_S, [KafkaUser]
+        asked = director.options
+        if asked.via == "kafka":
+            return director.processes, SPAWN_PER_S, [KafkaUser]
+        return director.processes * asked.connections, SPAWN_PER_S, [HttpUser]
 
 
 @events.init_command_line_parser.add_listener
@@ -74,8 +98,7 @@ def _direct(environment: Environment, runner: MasterRunner | LocalRunner, web_ui
         options.asked_for(asked)  # what does not go together is told before anything is started
     theirs = PREFIX + "KAFKA_BOOTSTRAP" in os.environ
     workers = asked.intake_workers if asked.intake_workers is not None else int(not theirs)
-    front = asked.via != "kafka" and not environment.host
-    director = Director(environment, Path(asked.data_dir), workers=workers, front=front)
+    director = Director(environment, Path(asked.data_dir), workers=workers)
     _parts["director"] = director
     runner.register_message("floodway-ready", lambda msg, **_: director.ready(msg.data))
     runner.register_message("floodway-beat", lambda msg, **_: director.beat(msg.data))

@@ -36,9 +36,9 @@ logger = logging.getLogger("floodway")
 class Director:
     """Directs one run after another; `is_over` tells Locust's shape when to end one."""
 
-    def __init__(self, environment: Environment, data_dir: Path, *, workers: int, front: bool) -> None:
+    def __init__(self, environment: Environment, data_dir: Path, *, workers: int) -> None:
         self._environment = environment
-        argv = ["--data-dir", str(data_dir), "--workers", str(workers), *(["--front"] if front else [])]
+        argv = ["--data-dir", str(data_dir), "--workers", str(workers)]
         self._up: dict[str, Any] = {}
         self._heard: dict[str, Any] = {}
         self._gone = ""
@@ -57,9 +57,16 @@ class Director:
         self._started_at_ms = 0
 
     @property
-    def users(self) -> int:
-        """How many users Locust should have: one for each process that submits."""
+    def processes(self) -> int:
+        """How many of Locust's processes submit."""
         return max(1, len(self._clients()))
+
+    @property
+    def options(self) -> argparse.Namespace:
+        """What the command line and the web page's form ask for."""
+        found = self._environment.parsed_options
+        assert isinstance(found, argparse.Namespace)
+        return found
 
     def start(self) -> None:
         """Begin a run; one that is still under way is waited for."""
@@ -99,8 +106,7 @@ class Director:
         self._troubles.append(f"Storefront {told['index']} ended with {told['code']}; what it wrote is above.")
 
     def _run(self) -> None:
-        options = self._environment.parsed_options
-        assert options is not None
+        options = self.options
         books = None
         try:
             self.scenario = scenario = asked_for(options)
@@ -140,8 +146,11 @@ class Director:
             for index in range(of)
         ]
         self._ask("provide", [plain(share) for share in shares], "provided", READY_WAIT_S)
+        url = self._environment.host or ""
+        if options.via != "kafka" and not url:
+            url = self._ask("front", None, "front", UP_WAIT_S)
         for client_id, share in zip(clients, shares, strict=True):
-            self._tell(client_id, "share", {"share": plain(share), "url": self._environment.host or up["url"]})
+            self._tell(client_id, "share", {"share": plain(share), "url": url})
         self._await(lambda: len(self._ready) == of, READY_WAIT_S, "Not all storefronts got ready")
         return shares
 

@@ -27,6 +27,8 @@ def add(parser: LocustArgumentParser) -> None:
     parser.add_argument("--max-p99", type=float, default=0.0, help="fail when decisions take longer, ms")
     parser.add_argument("--connections", type=int, default=16, help="over HTTP, of each process of Locust")
     parser.add_argument("--batch", type=int, default=100, help="orders in a request at the most, with http-batch")
+    token = {"is_secret": True, "env_var": "LOADTEST_TOKEN"}
+    parser.add_argument("--token", default="", help="of the HTTP front, where it asks for one", **token)
     own = {"include_in_web_ui": False}
     parser.add_argument("--charts", default="", help="save our charts in this HTML file", **own)
     parser.add_argument("--verdict", default="", help="save the verdict in this JSON file", **own)

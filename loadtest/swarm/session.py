@@ -3,12 +3,15 @@
 import json
 import logging
 import threading
+import time
+from collections import Counter
 from typing import Any
 
 from locust.env import Environment
 
 from loadtest.swarm import measures
 from loadtest.swarm.child import Child
+from loadtest.swarm.orders_due import OrdersDue
 from loadtest.swarm.words import Beat, Share, beat_from, plain, share_from
 from streams.topics import DECIDED, SUBMITTED
 
@@ -27,10 +30,17 @@ class Session:
         self.url = ""
         self.going = threading.Event()
         """Set from the moment at which the start is known."""
+        self.due: OrdersDue | None = None
+        """Orders to submit over HTTP; None where the storefront submits."""
+        self._produced: Counter[int] = Counter()
+        self._unproduced: Counter[str] = Counter()
+        self._told_sent = 0
 
     def prepare(self, told: dict[str, Any]) -> None:
         """Start a storefront for a share; it says when it is ready."""
         self.end()
+        self._produced.clear()
+        self._unproduced.clear()
         self.share, self.url = share_from(told["share"]), str(told["url"])
         self.going.clear()
         self._ended = False
@@ -43,17 +53,28 @@ class Session:
         self._environment.stats.total.start_time = self.started_at_ms / 1000  # what Locust's rates are counted from
         if self._child is not None:
             self._child.tell(str(self.started_at_ms))
+        if self.share is not None and not self.share.sends:
+            self.due, self._told_sent = OrdersDue(self.share, self.started_at_ms), 0
         self.going.set()
+
+    def produced(self, intended_ms: float, problem: str = "") -> None:
+        """An order was answered now, with 202 or with a problem."""
+        if problem:
+            self._unproduced[problem] += 1
+        else:
+            self._produced[int(time.time_ns() / 1e6 - intended_ms)] += 1
 
     def stop(self) -> None:
         """Submit no more."""
+        if self.due is not None:
+            self.due.stopped = True
         if self._child is not None:
             self._child.tell("stop")
 
     def end(self) -> None:
         """Let the storefront end. Idempotent."""
         child, self._child = self._child, None
-        self.share = None
+        self.share = self.due = None
         if child is not None:
             child.end()
 
@@ -62,15 +83,28 @@ class Session:
             case "ready":
                 self._say("ready", {"index": value})
             case "beat":
-                self._note(beat_from(value))
-                self._say("beat", value)
+                beat = self._with_own(beat_from(value))
+                self._note(beat)
+                self._say("beat", plain(beat))
             case "ended":
                 self._ended = True
                 if self._child is not None:
                     self._child.let_go()
+                if self.due is not None:
+                    value["sent"], value["late_ms_max"] = self.due.handed_out, round(self.due.late_ms_max, 1)
                 self._say("ended", value)
             case "gone" if not self._ended and self.share is not None:
                 self._say("lost", {"index": self.share.index, "code": value})
+
+    def _with_own(self, beat: Beat) -> Beat:
+        """What was submitted from here, which the storefront knows nothing of."""
+        if self.due is not None:
+            beat.sent, self._told_sent = self.due.handed_out - self._told_sent, self.due.handed_out
+            beat.produced, beat.unproduced = dict(self._produced), self._unproduced.total()
+            beat.why = ", ".join(sorted(self._unproduced))
+            self._produced.clear()
+            self._unproduced.clear()
+        return beat
 
     def _say(self, what: str, data: dict[str, Any]) -> None:
         runner = self._environment.runner

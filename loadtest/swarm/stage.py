@@ -38,8 +38,9 @@ FRONT_WAIT_S = 30.0
 class Stage:
     """Does what is asked, one thing after another; while orders flow it looks at the shelves now and then."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, parts: Parts, log_dir: Path, kept: contextlib.AsyncExitStack) -> None:
+        self._parts, self._log_dir, self._kept = parts, log_dir, kept
+        self._url = ""
         self._skus: list[str] = []
         self._looking: asyncio.Task[None] | None = None
 
@@ -53,6 +54,10 @@ class Stage:
                     await provide(self._parts, plan, lasts_s=HOLD_TTL_S, show=_show)
                 self._look(plans)
                 _say("provided", len(plans))
+            case "front":
+                if not self._url:
+                    self._url = await self._kept.enter_async_context(_front(self._parts.settings, self._log_dir))
+                _say("front", self._url)
             case "audit":
                 await self._look_no_more()
                 _say("books", (await balance(self._parts, _show)).as_dict())
@@ -92,12 +97,11 @@ async def _stage(settings: Settings, embedded: bool, args: argparse.Namespace) -
         parts = await connect(settings)
         try:
             await joined(supervisor, _show)
-            async with _front(settings, log_dir) if args.front else contextlib.nullcontext("") as url:
-                # Whose servers they are knows how to reach them; ours are on this machine, and have no passwords.
-                found = environment(settings) if embedded else {}
-                partitions = await parts.log.partitions(SUBMITTED.name)
-                _say("up", {"environment": found, "partitions": partitions, "url": url})
-                await _obey(Stage(parts))
+            # Whose servers they are knows how to reach them; ours are on this machine, and have no passwords.
+            found = environment(settings) if embedded else {}
+            _say("up", {"environment": found, "partitions": await parts.log.partitions(SUBMITTED.name)})
+            async with contextlib.AsyncExitStack() as kept:
+                await _obey(Stage(parts, log_dir, kept))
         finally:
             await close(parts)
 
@@ -164,7 +168,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--workers", type=int, required=True)
-    parser.add_argument("--front", action="store_true")
     args = parser.parse_args()
     try:
         with servers(args.data_dir, say=_log) as (settings, pids):

@@ -19,7 +19,7 @@ import uvloop
 
 from loadtest.generator import Generator, GeneratorReport
 from loadtest.outcome import outcome
-from loadtest.plan import Plan
+from loadtest.plan import Plan, id_prefix
 from loadtest.planfile import Row
 from loadtest.sender import Sender
 from loadtest.swarm.deadlines import Deadlines
@@ -46,6 +46,7 @@ class Storefront:
     def __init__(self, share: Share, plan: Plan, sender: Sender | None, reader: TopicReader) -> None:
         self._share, self._plan, self._sender, self._reader = share, plan, sender, reader
         self._tally = Tally(share.run, plan.sends, late_after_ms=share.timeout_s * 1000)
+        self._ours = id_prefix(share.run).encode()
         self._schedule = share.schedule
         self._leaps_ms = [s * 1000 for s in self._schedule.jumps_s()] if self._schedule else []
         self._generator = Generator(_frames(plan), plan.total, sender, tell=_say_nothing) if sender else None
@@ -135,8 +136,9 @@ class Storefront:
         if not arrived:
             return
         now_ms = time.time_ns() / 1e6
+        ours = self._ours if self._share.of > 1 else b""  # others' decisions need not be decoded
         for records in arrived.values():
-            self._tally.add([record.value for record in records if record.value is not None], now_ms)
+            self._tally.add([r.value for r in records if r.value is not None and ours in r.value], now_ms)
         latencies = self._tally.latencies_ms(self._counted)
         self._counted = self._tally.decided
         timeout_ms = self._share.timeout_s * 1000

@@ -113,6 +113,17 @@ def test_soak_goes_on_evenly(tmp_path: Path, settings: Settings) -> None:
 
 
 @pytest.mark.usefixtures("running")
+@pytest.mark.parametrize(("via", "requests"), [("http", 500), ("http-batch", 250)])
+def test_orders_go_in_over_http(tmp_path: Path, settings: Settings, via: str, requests: int) -> None:
+    """One in a request, or many: Locust counts requests, and beside them each order's two measures."""
+    ran = locust(tmp_path, "--rate", "100", "--seconds", "5", "--via", via, "--connections", "4", using=settings)
+    passed(ran, 500)
+    counted = {line.split()[0]: int(line.split()[2]) for line in ran.out.splitlines() if line.startswith(("P", "D"))}
+    assert (counted["PRODUCE"], counted["DECISION"]) == (500, 500), ran.out[-4000:]
+    assert counted["POST"] == requests if via == "http" else 10 <= counted["POST"] <= requests
+
+
+@pytest.mark.usefixtures("running")
 def test_a_rate_that_is_not_reached_fails_the_run(tmp_path: Path, settings: Settings) -> None:
     """All is decided and the books balance, and yet the exit code is 1: what was asked was not measured."""
     ran = locust(tmp_path, "--scenario", "steady", "--rate", "200000", "--orders", "40000", using=settings)
