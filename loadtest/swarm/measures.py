@@ -1,7 +1,7 @@
 """Counts of latencies into Locust's statistics, many orders at a time.
 
-Locust's own way is an event for each request. At thousands of orders a second that costs more than all the rest
-(decision 0028), so counts go in as Locust's master takes in those of its workers: an entry extends another.
+Locust's own way is an event for each request, 2.5 us of processor time each, where counts in bulk take 0.12 (decision
+0032). They go in as Locust's master takes in those of its workers: an entry extends another.
 """
 
 import time

@@ -1,7 +1,7 @@
 """A storefront, a process of its own beside each of Locust's: submits its share of the orders and sees them decided.
 
 Locust's processes run on gevent, which replaces the sockets and threads that asyncio stands on; so Kafka's clients live
-here, on a loop of their own, and Locust hears four times a second what has happened (decision 0028). It is told on
+here, on a loop of their own, and Locust hears four times a second what has happened (decision 0032). It is told on
 standard input when to start, and by the end of that to go.
 """
 
