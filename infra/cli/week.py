@@ -6,8 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.cli.context import connected, out, people, print_json, print_table
-from infra.cli.rehearsal import LIFECYCLE_WORKERS, Pids, joined, lasting_broker, progress, servers, supervised
-from infra.cli.surge import PARTITIONS_A_WORKER, measured_roles
+from infra.cli.rehearsal import (
+    LIFECYCLE_WORKERS,
+    PARTITIONS_A_WORKER,
+    Pids,
+    joined,
+    lasting_broker,
+    progress,
+    servers,
+    supervised,
+)
+from infra.cli.surge import measured_roles
 from infra.embedded import Broker
 from streams.errors import Refused
 from streams.settings import Settings
