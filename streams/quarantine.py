@@ -64,7 +64,8 @@ class Quarantine:
                 break
         now = to_datetime(self._parts.clock.now_ms())
         ids = [f"{UNKNOWN_CODE}:{code}" for code in codes]
-        await until_available("tickets", lambda: ledger.close_tickets(ids, now), max_delay_s=self._max_delay_s)
+        closed = await until_available("tickets", lambda: ledger.close_tickets(ids, now), max_delay_s=self._max_delay_s)
+        await self._outbox.send(closed)
         return count
 
     async def _take(self, found: Sequence[Quarantined], apply: Apply) -> int:

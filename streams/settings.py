@@ -156,6 +156,10 @@ class Settings:
     """A folder with texts of one's own, beside those that come along; see docs/notifications.md."""
     notify_private_targets: bool = False
     """Let webhooks go to loopback and private addresses too; off, so that nobody reaches into our network by them."""
+    watch_file: str | None = None
+    """What needs people, and when: the rules of the watch, see docs/watch.md; without one those that come along."""
+    watch_interval_s: float = 30.0
+    """How often the watch looks."""
     delivery_memory_s: float = 2_592_000.0
     """So long it is remembered what was delivered to whom; longer than Kafka keeps what may be read again."""
 

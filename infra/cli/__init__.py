@@ -35,7 +35,7 @@ COMMANDS = {
     "up": "Start Kafka, Redis, Postgres and a replica on this machine, until interrupted.",
     "init": "Make servers of your own ready: schema, topics, epoch.",
     "secrets": "Make the passwords that docker-compose.yml needs.",
-    "worker": "Run workers: intake decides submissions, lifecycle carries orders on, notify tells people.",
+    "worker": "Run workers: intake decides submissions, lifecycle carries orders on, notify tells, watch watches.",
     "http": "Take orders and answer for them over HTTP.",
     "submit": "Produce order submissions from a file.",
     "report": "Report what happened to an order: paid, shipped, delivered, cancelled, …",
@@ -55,6 +55,7 @@ promo = App(name="promo", help="Promotions: units set aside, with a window and a
 dlq = App(name="dlq", help="Dead letters: messages that could not be taken.")
 review = App(name="review", help="Submissions that waited too long in an outage, and are decided later.")
 bench = App(name="bench", help="Measurements on this machine: each part alone, peers, what an order costs.")
+tickets = App(name="tickets", help="What people have to see to: opened and closed by `floodway worker watch`.")
 sources = App(name="sources", help="Mappings of the sources that report: how their codes and times are read.")
 kafka = App(name="kafka", help="Apache Kafka for `floodway up --broker kafka`.")
 
@@ -79,6 +80,11 @@ _register(bench, "parts", "infra.cli.bench:parts", "Measure the limit of each pa
 _register(bench, "peers", "infra.cli.bench:peers", "Do the same job as others would, and compare.")
 _register(bench, "limits", "infra.cli.bench:limits", "Measure what an order costs, and compare with the limits.")
 _register(bench, "http", "infra.cli.bench:http", "Measure what an order costs by way of the HTTP front.")
+_register(tickets, "list", "infra.cli.tickets:list_", "List open tickets.")
+_register(tickets, "show", "infra.cli.tickets:show", "Show one: likely cause, what to do, what became of it.")
+_register(tickets, "ack", "infra.cli.tickets:ack", "Say that somebody sees to it.")
+_register(tickets, "close", "infra.cli.tickets:close", "Close one by hand.")
+_register(sources, "delay", "infra.cli.sources:delay", "Tell how late each source's reports were.")
 _register(sources, "check", "infra.cli.sources:check", "Check mapping files before anything is read with them.")
 _register(kafka, "install", "infra.cli.kafka:install", "Bring Apache Kafka's jars from Maven Central, once.")
 _register(review, "list", "infra.cli.review:list_", "List what is under review.")
@@ -92,6 +98,7 @@ app.command(stock)
 app.command(promo)
 app.command(bench)
 app.command(sources)
+app.command(tickets)
 app.command(kafka)
 
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from rich.console import Console
@@ -16,6 +16,9 @@ from infra.embedded import running
 from streams.errors import SettingsError
 from streams.parts import Parts
 from streams.settings import FILE_SUFFIX, PREFIX, Settings, load
+
+if TYPE_CHECKING:
+    from streams.stores.watch_postgres import PostgresWatch
 
 DATA_DIR = Path(".floodway")
 SERVERS = tuple(PREFIX + name for name in ("KAFKA_BOOTSTRAP", "REDIS_URL", "POSTGRES_DSN", "POSTGRES_REPLICA_DSN"))
@@ -54,6 +57,18 @@ async def connected(using: Settings | None = None) -> AsyncIterator[Parts]:
         yield parts
     finally:
         await close(parts)
+
+
+@contextlib.asynccontextmanager
+async def open_watch() -> "AsyncIterator[PostgresWatch]":
+    """What the watch keeps in Postgres, for one command."""
+    from agents.watcher import open_store  # noqa: PLC0415 - asyncpg takes a moment to import
+
+    store = await open_store(settings())
+    try:
+        yield store
+    finally:
+        await store.close()
 
 
 def print_json(value: Any) -> None:

@@ -1,12 +1,14 @@
-"""`floodway sources`: the mappings by which systems that speak their own codes are read."""
+"""`floodway sources`: the mappings by which systems that speak their own codes are read, and how late they are."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from infra.cli.context import print_json, print_table
+from infra.cli.context import open_watch, out, parse_duration, print_json, print_table
 from streams.core.sources import SourceMapping
 from streams.errors import Refused, SettingsError
 from streams.sources import load, shipped
+from streams.watch.delays import mean_ms, share_ms
 
 
 def check(*files: Path, json: bool = False) -> None:
@@ -40,6 +42,41 @@ def check(*files: Path, json: bool = False) -> None:
         return
     rows = [(file, *_told(one).values()) for file, one in found if isinstance(one, SourceMapping)]
     print_table(["file", "source", "codes", "examples", "times", "zone"], rows)
+
+
+async def delay(*, since: str = "1d", json: bool = False) -> None:
+    """Tell how late each source's reports were, from its own time to the ledger's, as `floodway worker watch` adds up.
+
+    Parameters
+    ----------
+    since
+        Reports of the last 15m, 2h or 3d; up to 30d are kept, by five minutes.
+    json
+        Print one JSON object for each source.
+
+    """
+    try:
+        start = datetime.now(UTC) - parse_duration(since)
+    except (ValueError, OverflowError) as error:
+        raise Refused(f"--since: {error}.") from None
+    async with open_watch() as store:
+        found = await store.delays_since(start)
+    rows = [
+        {
+            "source": source,
+            "reports": sum(reports for reports, _ in by_size.values()),
+            "mean_s": round(mean_ms(by_size) / 1_000, 3),
+            "p50_s": round(share_ms(by_size, 0.5) / 1_000, 3),
+            "p99_s": round(share_ms(by_size, 0.99) / 1_000, 3),
+        }
+        for source, by_size in sorted(found.items())
+    ]
+    for row in rows if json else ():
+        print_json(row)
+    if rows and not json:
+        print_table(list(rows[0]), [tuple(row.values()) for row in rows])
+    elif not json:
+        out.print(f"Nothing was added up in the last {since}; does `floodway worker watch` run?")
 
 
 def _told(mapping: SourceMapping) -> dict[str, Any]:

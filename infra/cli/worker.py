@@ -6,12 +6,12 @@ from infra.cli.context import people, settings
 from infra.workers import Supervisor
 from streams.settings import Settings
 
-Role = Literal["intake", "lifecycle", "notify"]
+Role = Literal["intake", "lifecycle", "notify", "watch"]
 
 
 def worker(*roles: Role, processes: int = 1, log_level: str | None = None) -> int:
     """Run workers until interrupted: `intake` decides submissions, `lifecycle` carries orders on and ends holds,
-    `notify` tells buyers and people on duty.
+    `notify` tells buyers and people on duty, `watch` opens tickets for what needs people.
 
     One role with one process runs right here. Several are children, started again when one dies.
 
@@ -35,6 +35,10 @@ def worker(*roles: Role, processes: int = 1, log_level: str | None = None) -> in
 
 
 def _run_here(role: Role, using: Settings) -> None:
+    if role == "watch":
+        from agents.watcher import run as run_watch  # noqa: PLC0415 - so does asyncpg
+
+        run_watch(using)
     from agents.worker import run  # noqa: PLC0415 - faust takes a second to import
 
     run(role, using)

@@ -47,6 +47,7 @@ NOT_STARTED = (
     "infra.workers.Supervisor.start",
     "infra.cli.init.wait_and_prepare",
     "agents.worker.run",
+    "agents.watcher.run",
     "agents.http.serve.run",
     "loadtest.simulation.search._runner",
     "infra.cli.simulate.run_one",

@@ -202,8 +202,11 @@ class Ledger(Protocol):
         """Open tickets, oldest first."""
         ...
 
-    async def close_tickets(self, ticket_ids: Sequence[str], at: datetime) -> None:
-        """Close tickets whose cause is gone."""
+    async def close_tickets(self, ticket_ids: Sequence[str], at: datetime) -> list[Message]:
+        """Close tickets whose cause is gone.
+
+        The messages of those that were open are returned, and stand in the outbox as one batch.
+        """
         ...
 
     async def record_movements(self, movements: Sequence[Movement]) -> bool:

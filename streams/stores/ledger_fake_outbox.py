@@ -15,7 +15,8 @@ from streams.core.books import (
     TicketToOpen,
     Unsaid,
 )
-from streams.messages import Ticket
+from streams.core.ticketing import Kept
+from streams.messages import Ticket, TicketEvent
 from streams.stores.ledger import Ledger
 from streams.stores.ledger_rules import StepKey, digest_of
 
@@ -105,10 +106,17 @@ class FakeOutbox(Ledger):
         """See `Ledger`."""
         return sorted(self.open_tickets.values(), key=lambda ticket: (ticket.opened_at, ticket.ticket_id))
 
-    async def close_tickets(self, ticket_ids: Sequence[str], at: datetime) -> None:
+    async def close_tickets(self, ticket_ids: Sequence[str], at: datetime) -> list[Message]:
         """See `Ledger`."""
-        for ticket_id in ticket_ids:
-            self.open_tickets.pop(ticket_id, None)
+        gone = [self.open_tickets.pop(one) for one in sorted(ticket_ids) if one in self.open_tickets]
+        told = [
+            Kept(t.ticket_id, t.kind, t.subject, t.detail, t.cause, t.fix, t.opened_at, t.opened_at, t.count, t.level)
+            for t in gone
+        ]
+        messages = [one.told(TicketEvent.CLOSED, at) for one in told]
+        if messages:
+            self.outbox[messages[0].id] = (at, tuple(messages))
+        return messages
 
     @abstractmethod
     def _token(self) -> str:

@@ -8,7 +8,8 @@ import asyncpg
 import msgspec
 
 from streams.core.books import Message, Quarantined, TicketToOpen, Unsaid
-from streams.messages import Ticket
+from streams.core.ticketing import Kept
+from streams.messages import Ticket, TicketEvent
 from streams.stores.ledger_connections import SQL, replicated
 from streams.stores.ledger_rules import digest_of
 
@@ -82,6 +83,16 @@ async def open_tickets(connection: "Connection", tickets: Sequence[TicketToOpen]
     if opened:
         await add_unsaid(connection, opened, tickets[0].ticket.opened_at)
     return opened
+
+
+async def close_tickets(connection: "Connection", ticket_ids: Sequence[str], at: datetime) -> list[Message]:
+    """Close those that are open, and put their messages into the outbox."""
+    async with replicated(connection):
+        rows = await connection.fetch(SQL["close_tickets"], list(ticket_ids), at)
+        messages = [Kept(**dict(row)).told(TicketEvent.CLOSED, at) for row in rows]
+        if messages:
+            await add_unsaid(connection, messages, at)
+    return messages
 
 
 async def find_tickets(connection: "Connection") -> list[Ticket]:

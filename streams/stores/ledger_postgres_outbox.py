@@ -94,8 +94,8 @@ class PostgresOutbox(Ledger):
             async with self._connection() as connection:
                 return await outbox.find_tickets(connection)
 
-    async def close_tickets(self, ticket_ids: Sequence[str], at: datetime) -> None:
+    async def close_tickets(self, ticket_ids: Sequence[str], at: datetime) -> list[Message]:
         """See `Ledger`."""
         with outages():
             async with self._connection() as connection:
-                await connection.execute(SQL["close_tickets"], list(ticket_ids), at)
+                return await outbox.close_tickets(connection, ticket_ids, at)

@@ -184,12 +184,18 @@ async def lag(brokers: Brokers, group: str, topic: str) -> tuple[int, Positions]
 
     An offset stands for a record; those that compaction or transactions leave empty count too, but for the last.
     """
+    ends, read_to, done = await standing(brokers, group, topic)
+    return sum(max(0, end - read_to[partition]) for partition, end in ends.items()), done
+
+
+async def standing(brokers: Brokers, group: str, topic: str) -> tuple[Positions, Positions, Positions]:
+    """Where a topic's partitions end, from where on a consumer group has them before it, and what it has committed."""
     reader = await TopicReader.open(brokers, topic, start="end")
     await reader.close()
     done = await committed(brokers, group, topic)
     # What retention has taken is no longer waited for.
     read_to = {partition: max(done.get(partition, 0), first) for partition, first in reader.beginnings.items()}
-    return sum(max(0, end - read_to[partition]) for partition, end in reader.ends.items()), done
+    return reader.ends, read_to, done
 
 
 async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:

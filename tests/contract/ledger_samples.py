@@ -48,6 +48,19 @@ DELIVERED = (
     """
 )
 
+WATCHED = (
+    DELIVERED
+    + """
+        UPDATE tickets SET affected = 3, level = 1, clear_since = '2026-11-11+00', acked_by = 'ann';
+        INSERT INTO ticket_events (at, affected, level, ticket_id, event, who)
+        VALUES ('2026-11-11+00', 3, 1, 'unknown_code:tmall:NEW', 'escalated', NULL);
+        INSERT INTO watch_marks VALUES ('2026-11-11+00', 'sources');
+        INSERT INTO watch_orders VALUES ('2026-11-11+00', '01a20179-bf2a-7deb-b553-195073662a22', 'r', 'web');
+        INSERT INTO source_activity VALUES ('2026-11-11+00', 'sf');
+        INSERT INTO source_delays VALUES ('2026-11-11+00', 1, 10.5, 24, 'sf');
+    """
+)
+
 SAMPLES = {
     "0001_books": BOOKS,
     "0002_failover": BOOKS,
@@ -55,4 +68,5 @@ SAMPLES = {
     "0004_quarantine": QUARANTINED,
     "0005_deliveries": DELIVERED,
     "0006_traces": DELIVERED,
+    "0007_watch": WATCHED,
 }

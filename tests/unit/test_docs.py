@@ -32,7 +32,7 @@ def test_what_proves_a_claim_is_a_test() -> None:
 
 def test_commands_of_the_readme_exist() -> None:
     """Each `floodway …` of the README is a command."""
-    groups = {"stock", "promo", "dlq", "review", "bench", "sources"}
+    groups = {"stock", "promo", "dlq", "review", "bench", "sources", "tickets"}
     used = set(re.findall(r"^floodway (\w+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
     assert len(used) >= 7
     assert used <= COMMANDS.keys() | groups

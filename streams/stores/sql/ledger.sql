@@ -138,10 +138,16 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
        channel_order_no = excluded.channel_order_no, order_id = excluded.order_id
 
 -- name: open_ticket
-INSERT INTO tickets (ticket_id, kind, subject, detail, fix, opened_at) VALUES ($1, $2, $3, $4, $5, $6)
-    ON CONFLICT (ticket_id) DO UPDATE SET opened_at = excluded.opened_at, closed_at = NULL, detail = excluded.detail
- WHERE tickets.closed_at IS NOT NULL
-RETURNING ticket_id
+WITH opened AS (
+    INSERT INTO tickets (ticket_id, kind, subject, detail, fix, opened_at) VALUES ($1, $2, $3, $4, $5, $6)
+        ON CONFLICT (ticket_id) DO UPDATE
+       SET opened_at = excluded.opened_at, closed_at = NULL, detail = excluded.detail, level = 0, affected = 1,
+           openings = 1, clear_since = NULL, acked_at = NULL, acked_by = NULL, closed_by = NULL
+     WHERE tickets.closed_at IS NOT NULL
+    RETURNING ticket_id, opened_at
+)
+INSERT INTO ticket_events (at, affected, level, ticket_id, event)
+SELECT opened_at, 1, 0, ticket_id, 'opened' FROM opened RETURNING ticket_id
 
 -- name: quarantined
 SELECT * FROM quarantine
@@ -165,7 +171,13 @@ DELETE FROM quarantine WHERE digest = ANY ($1::bytea[])
 SELECT ticket_id, kind, subject, detail, fix, opened_at FROM tickets WHERE closed_at IS NULL ORDER BY opened_at, ticket_id
 
 -- name: close_tickets
-UPDATE tickets SET closed_at = $2 WHERE ticket_id = ANY ($1::text[]) AND closed_at IS NULL
+WITH closed AS (
+    UPDATE tickets SET closed_at = $2 WHERE ticket_id = ANY ($1::text[]) AND closed_at IS NULL RETURNING *
+), noted AS (
+    INSERT INTO ticket_events (at, affected, level, ticket_id, event) SELECT $2, affected, level, ticket_id, 'closed' FROM closed
+)
+SELECT ticket_id, kind, subject, detail, cause, fix, opened_at, opened_at AS seen_at, affected, level FROM closed
+ ORDER BY ticket_id
 
 -- name: add_command_movements
 INSERT INTO command_movements (ref, action, sku, pool, free, held, sold, at)

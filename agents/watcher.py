@@ -1,0 +1,106 @@
+"""The watch as a process of its own: it reads no topic, so that it goes on when those who do stand still."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+from agents.bootstrap import close, connect
+from agents.status import StatusFile
+from streams.breakers import Breakers
+from streams.clock import SystemClock
+from streams.core.books import Message
+from streams.core.rules import Rule
+from streams.core.waits import Positions
+from streams.errors import LogUnavailable
+from streams.instants import to_datetime
+from streams.outbox import Outbox
+from streams.retry import until_available
+from streams.settings import Settings
+from streams.stores.kafka_access import access
+from streams.stores.reader_kafka import standing
+from streams.stores.watch_postgres import PostgresWatch
+from streams.watch.config import load_rules
+from streams.watch.look import Watch
+
+LOG_FORMAT = "[%(asctime)s] [%(process)s] [%(levelname)s]: %(message)s"
+SEND_WITHIN_S = 10.0
+ASK_WITHIN_S = 20.0
+
+
+def run(settings: Settings) -> NoReturn:
+    """Watch until told to stop, and exit: 0 when stopped, 1 when something failed."""
+    logging.basicConfig(level=settings.log_level, format=LOG_FORMAT)
+    asyncio.run(watch(settings))
+    sys.exit(os.EX_OK)
+
+
+async def watch(settings: Settings) -> None:
+    """Look again and again; SIGTERM and SIGINT end it. Raises `SettingsError` for rules that cannot be read."""
+    rules = load_rules(settings.watch_file)
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    looking = asyncio.create_task(_look_on(settings, rules))
+    stopping = asyncio.create_task(stopped.wait())
+    await asyncio.wait({looking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if looking.done():
+        looking.result()
+    looking.cancel()
+    await asyncio.wait({looking})
+
+
+async def _look_on(settings: Settings, rules: Mapping[str, Rule]) -> NoReturn:
+    breakers = Breakers.of(settings)
+    status = StatusFile(None if settings.ready_file is None else Path(settings.ready_file), breakers, SystemClock())
+    max_delay_s = settings.retry_max_delay_s
+    parts = await until_available("connect", lambda: connect(settings, breakers), max_delay_s=max_delay_s)
+    store = await open_store(settings)
+    watch = Watch(store, rules, partial(_standing, settings))
+    try:
+        while True:
+            told = await until_available(
+                "look", lambda: watch.look(to_datetime(parts.clock.now_ms())), max_delay_s=max_delay_s
+            )
+            await _send(Outbox(parts), told)
+            status.ready()
+            await asyncio.sleep(settings.watch_interval_s)
+    finally:
+        await asyncio.gather(store.close(), close(parts))
+
+
+async def open_store(settings: Settings) -> PostgresWatch:
+    """What the watch asks of Postgres; it connects when first asked."""
+    return await PostgresWatch.connect(
+        settings.postgres_dsn,
+        settings.postgres_replica_dsn,
+        statement_timeout_s=settings.postgres_timeout_s,
+        replica_wait_s=settings.replica_wait_s,
+    )
+
+
+async def _send(outbox: Outbox, told: Sequence[Message]) -> None:
+    """Tell what became of tickets, and what others left: when workers stand still, the ticket that says so must go out.
+
+    Not for ever: while Kafka is away it stands in the outbox, and the watch goes on looking.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(SEND_WITHIN_S):
+            await outbox.send(told)
+            await outbox.send_left()
+
+
+async def _standing(settings: Settings, group: str, topic: str) -> tuple[Positions, Positions]:
+    try:
+        async with asyncio.timeout(ASK_WITHIN_S):
+            ends, read_to, _ = await standing(access(settings), group, topic)
+    except TimeoutError as error:
+        raise LogUnavailable(f"Kafka did not tell in {ASK_WITHIN_S:g} s how far {group} is in {topic}.") from error
+    return ends, read_to
