@@ -7,6 +7,7 @@ or down holds up nobody else. Within a lane messages of one order keep their ord
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
@@ -30,6 +31,7 @@ from streams.notify.webhook import WebhookSink
 from streams.parts import Parts
 from streams.retry import until_available
 from streams.stores.deliveries import Deliveries, Done, Due, Lane
+from streams.telemetry import DELIVERIES
 from streams.topics import MESSAGE_ID_HEADER
 
 AT_ONCE = 200
@@ -117,7 +119,13 @@ class Carrier:
         self.name = target.name
         self.awake = asyncio.Event()
         # A target is not slow before it is late: who takes three seconds for each message is still told each.
-        self.breaker = Breaker(f"target {target.name}", replace(parts.settings, breaker_slow_s=target.bounds.timeout_s))
+        late_s = target.bounds.timeout_s
+        self.breaker = Breaker(
+            f"target {target.name}",
+            replace(
+                parts.settings, breaker_slow_s=late_s, breaker_silent_s=max(late_s, parts.settings.breaker_silent_s)
+            ),
+        )
         self._target, self._parts, self._deliveries = target, parts, deliveries
         self._plan, self._wordings = plan, wordings
 
@@ -207,6 +215,8 @@ class Carrier:
                 lambda: self._deliveries.enter(self.name, entered),
                 max_delay_s=self._parts.settings.retry_max_delay_s,
             )
+            for outcome, number in Counter("failed" if one.failed else "delivered" for one in done).items():
+                DELIVERIES.labels(self.name, outcome).inc(number)
             done.clear()
 
     def _now(self) -> datetime:
