@@ -31,11 +31,14 @@ from streams.sources import normalisers
 from streams.steps import Told, check_newest, find_orders, take_steps
 from streams.stores.log import Entry
 from streams.stores.stock import MAX_BATCH
-from streams.telemetry import reported, timed
+from streams.telemetry import reported, synced, timed
 from streams.topics import REPORTED_DLQ, Topic
 
 RETAKES_AT_ONCE = 8
 """Late payments that are asked for side by side: rare, one script call each, and few connections to share."""
+
+OTHER = "other"
+"""In metrics, every source that has no mapping: anybody may name any."""
 
 _LOST = Undecodable(
     "hold_lost", "the ledger says held, the stock knows neither hold nor end", fix="run `floodway verify`, then replay"
@@ -142,7 +145,16 @@ class Lifecycle:
 
         lost, told = await self._guard.call("reports", call)
         await self._outbox.send(told.messages, told.token)
+        self._count_delays(told)
         return [record for record, report in wave if report.order_id in lost and report.type in MOVING_STOCK]
+
+    def _count_delays(self, told: Told) -> None:
+        steps = [taken.step for taken in told.written]
+        known = self._sources
+        synced(
+            ((step.source if step.source in known else OTHER, step.occurred_at) for step in steps),
+            to_datetime(self._parts.clock.now_ms()),
+        )
 
     async def _apply_under(
         self, epoch: int, reported: Sequence[Report], orders: dict[UUID, OrderRecord]

@@ -42,6 +42,11 @@ LATENCY_BUCKETS_S = (
     *(0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.35, 0.5, 0.75),
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3_600.0),
 )
+SYNC_BUCKETS_S = (
+    *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 84.0, 120.0),
+    *(300.0, 600.0, 1_800.0, 3_600.0, 7_200.0, 21_600.0, 86_400.0),
+)
+"""84 s is what the mean is to stay under."""
 SIZE_BUCKETS = (1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0, 2_000.0, 4_000.0)
 
 ALL: list[Metric] = []
@@ -116,6 +121,20 @@ DECISIONS = _worker(
     "outcome reason replay",
 )
 REPORTS = _worker(Kind.COUNTER, "floodway_reports_total", "Reports on orders that were read and understood.", "type")
+SYNC_DELAY_S = _worker(
+    Kind.HISTOGRAM,
+    "floodway_sync_delay_seconds",
+    "From the time that a source gives to what it reports to the announcement of what changed by it. Sources without "
+    "a mapping are `other`; what was reported before counts once.",
+    "source",
+    SYNC_BUCKETS_S,
+)
+DELIVERIES = _worker(
+    Kind.COUNTER,
+    "floodway_deliveries_total",
+    "Messages to people, by the target of notify.toml: delivered, or given up (failed).",
+    "target outcome",
+)
 EXPIRED = _worker(Kind.COUNTER, "floodway_holds_expired_total", "Holds that ended because their time was up.")
 DEAD_LETTERS = _worker(
     Kind.COUNTER, "floodway_dead_letters_total", "Records buried, by the topic they came from.", "topic reason"

@@ -20,11 +20,12 @@ class Told:
         self._outcomes = {id(outcome.step): outcome for outcome in outcomes}
         self._orders = orders
         self.messages: list[Message] = []
+        self.written: Sequence[Taken] = ()
         self.token = ""
 
     def __call__(self, written: Sequence[Taken]) -> Sequence[Message]:
         """See `Tell`."""
-        outcomes, orders = self._outcomes, self._orders
+        outcomes, orders, self.written = self._outcomes, self._orders, written
         self.messages = [
             message
             for taken in written

@@ -7,6 +7,7 @@ moment (breakers, partitions) is asked for when somebody looks, see `agents.obse
 from bisect import bisect_left
 from collections import Counter as Tally
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from functools import wraps
 from operator import attrgetter
 from time import perf_counter
@@ -59,25 +60,32 @@ class Many(Collector):
     """A histogram that takes many observations of the same value at once, which the client's cannot."""
 
     def __init__(self, metric: Metric) -> None:
-        assert not metric.labels
         self._metric = metric
         self._bounds = [*metric.buckets, float("inf")]
-        self._counts = [0] * len(self._bounds)
-        self._sum = 0.0
+        self._counts: dict[tuple[str, ...], list[int]] = {}
+        self._sums: dict[tuple[str, ...], float] = {}
+        if not metric.labels:
+            self.observe(0.0, 0)
 
-    def observe(self, value: float, times: int) -> None:
+    def observe(self, value: float, times: int, *labels: str) -> None:
         """Count a value so many times."""
-        self._counts[bisect_left(self._bounds, value)] += times
-        self._sum += value * times
+        counts = self._counts.get(labels)
+        if counts is None:
+            assert len(labels) == len(self._metric.labels), "a value for each label"
+            counts = self._counts[labels] = [0] * len(self._bounds)
+            self._sums[labels] = 0.0
+        counts[bisect_left(self._bounds, value)] += times
+        self._sums[labels] += value * times
 
     def collect(self) -> Iterator[Family]:
         """See the client."""
-        reached, buckets = 0, []
-        for bound, count in zip(self._bounds, self._counts, strict=True):
-            reached += count
-            buckets.append(("+Inf" if bound == float("inf") else repr(bound), float(reached)))
-        made = HistogramMetricFamily(self._metric.name, self._metric.help)
-        made.add_metric([], buckets, self._sum)
+        made = HistogramMetricFamily(self._metric.name, self._metric.help, labels=self._metric.labels)
+        for labels, counts in self._counts.items():
+            reached, buckets = 0, []
+            for bound, count in zip(self._bounds, counts, strict=True):
+                reached += count
+                buckets.append(("+Inf" if bound == float("inf") else repr(bound), float(reached)))
+            made.add_metric(labels, buckets, self._sums[labels])
         yield made
 
 
@@ -88,13 +96,16 @@ STAGE_S = histogram(metrics.STAGE_S)
 DECISIONS = counter(metrics.DECISIONS)
 REPORTS = counter(metrics.REPORTS)
 EXPIRED = counter(metrics.EXPIRED)
+DELIVERIES = counter(metrics.DELIVERIES)
 DEAD_LETTERS = counter(metrics.DEAD_LETTERS)
 PUT_ASIDE = counter(metrics.PUT_ASIDE)
 RETRIES = counter(metrics.RETRIES)
 FENCED = counter(metrics.FENCED)
 REBALANCES = counter(metrics.REBALANCES)
 LATENCY_S = Many(metrics.LATENCY_S)
+SYNC_DELAY_S = Many(metrics.SYNC_DELAY_S)
 REGISTRY.register(LATENCY_S)
+REGISTRY.register(SYNC_DELAY_S)
 
 _answer = attrgetter("outcome", "reason", "replay")
 
@@ -156,3 +167,10 @@ def reported(types: Iterable[str]) -> None:
     """Count reports that were understood."""
     for kind, count in Tally(types).items():
         REPORTS.labels(kind).inc(count)
+
+
+def synced(steps: Iterable[tuple[str, datetime]], now: datetime) -> None:
+    """Count how late sources were, by the times that they gave, with what was announced just now."""
+    for source, occurred_at in steps:
+        late_s = (now - occurred_at).total_seconds()
+        SYNC_DELAY_S.observe(min(max(0.0, late_s), MAX_AGE_S), 1, source)
