@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 from agents.bootstrap import close, connect
 from agents.observe.worker import Endpoint, Standing
+from agents.roles import group
 from agents.status import StatusFile
 from agents.transport import ChunkApp, TransportSettings, chunk_app, chunk_topic, run_worker
 from streams.breakers import Breakers
@@ -42,11 +43,6 @@ from streams.waiting import last_wait_s
 ROLES = ("intake", "lifecycle", "notify")
 
 logger = logging.getLogger(__name__)
-
-
-def group(role: str) -> str:
-    """Consumer group of a role."""
-    return f"floodway-{role}"
 
 
 def run(role: str, settings: Settings) -> NoReturn:

@@ -6,6 +6,8 @@ from dataclasses import fields
 from itertools import pairwise
 from types import ModuleType
 
+from agents.exporter import settings as exporter
+from agents.exporter.settings import ExporterSettings
 from agents.http import settings as http
 from agents.http.settings import HttpSettings
 from streams import settings
@@ -21,15 +23,23 @@ _TABLE = """
 | variable | default | what it is |
 |---|---|---|
 """
+_EXPORTER = "\n## The exporter\n\nOf `floodway exporter`, beside those above.\n"
 _HTTP = "\n## The HTTP front\n\nOf each process of `floodway http`, beside those above.\n"
 
 
 def settings_page() -> str:
     """The page as Markdown, one row a setting, in the order of the classes."""
-    return _HEAD + _table(Settings, settings, PREFIX) + _HTTP + _table(HttpSettings, http, http.PREFIX)
+    return (
+        _HEAD
+        + _table(Settings, settings, PREFIX)
+        + _HTTP
+        + _table(HttpSettings, http, http.PREFIX)
+        + _EXPORTER
+        + _table(ExporterSettings, exporter, exporter.PREFIX)
+    )
 
 
-def _table(kind: type[Settings | HttpSettings], module: ModuleType, prefix: str) -> str:
+def _table(kind: type[Settings | HttpSettings | ExporterSettings], module: ModuleType, prefix: str) -> str:
     words = _descriptions(module, kind.__name__)
     rows = (
         f"| `{prefix}{field.name.upper()}` | {_default(field.default)} | {words[field.name]} |"

@@ -19,6 +19,8 @@ BACKOFF_S = (0.2, 1.0, 5.0, 15.0)
 """Pauses before a worker is started again; the last one for ever. A run of a minute starts over with the first."""
 SETTLED_S = 60.0
 STOP_WAIT_S = 15.0
+LOG_DIR = Path(".floodway/logs")
+"""Where logs and ready files of workers are; `floodway exporter` finds them there."""
 
 
 class Ending(NamedTuple):
@@ -56,7 +58,7 @@ class Supervisor:
         processes: Mapping[str, int],
         *,
         say: Callable[[str], object],
-        log_dir: Path = Path(".floodway/logs"),
+        log_dir: Path = LOG_DIR,
         argv: Callable[[str, int], Sequence[str]] = worker_argv,
     ) -> None:
         self.endings: list[Ending] = []
@@ -147,8 +149,8 @@ class Supervisor:
                 process.kill()
                 process.wait()
 
-    def run(self) -> int:
-        """Start all and keep them until a signal says to end."""
+    def run(self, each_look: Callable[["Supervisor"], object] = lambda _: None) -> int:
+        """Start all and keep them until a signal says to end; `each_look` is called with each look at them."""
         ended = []
 
         def end(number: int, _frame: FrameType | None) -> None:
@@ -161,6 +163,7 @@ class Supervisor:
             while not ended:
                 time.sleep(LOOK_INTERVAL_S)
                 self.look()
+                each_look(self)
         finally:
             self.stop()
         return 0

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from agents.worker import group
+from agents.roles import group
 from loadtest.generator import GeneratorReport
 from loadtest.helpers import Helper, helper
 from loadtest.outcome import SurgeReport, outcome

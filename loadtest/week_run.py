@@ -12,7 +12,7 @@ from uuid import UUID
 
 import msgspec
 
-from agents.worker import group
+from agents.roles import group
 from loadtest.processes import Cost, Meter, Roots
 from loadtest.surge import Show, balance
 from loadtest.week import Heard, Placed, as_it_comes, clean, place

@@ -204,8 +204,8 @@ EPOCH_MISMATCH = _exporter(
 STOCK_UNITS = _exporter(
     Kind.GAUGE,
     "floodway_stock_units",
-    "Units over all SKUs of a pool, by account: free, held or sold. `main`, the largest promotions by name, and the "
-    "rest of them as `promo:*`.",
+    "Units over all SKUs of a pool, by account: free, held or sold. `main`, the promotions with the most free units, "
+    "and the rest of them as `promo:*`.",
     "pool account",
 )
 STOCK_SKUS = _exporter(Kind.GAUGE, "floodway_stock_skus", "SKUs of a pool.", "pool")

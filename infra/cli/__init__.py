@@ -36,6 +36,7 @@ COMMANDS = {
     "init": "Make servers of your own ready: schema, topics, epoch.",
     "secrets": "Make the passwords that docker-compose.yml needs.",
     "worker": "Run workers: intake decides submissions, lifecycle carries orders on, notify tells, watch watches.",
+    "exporter": "Export lag, stores and stock as metrics, and how many workers there should be.",
     "http": "Take orders and answer for them over HTTP.",
     "submit": "Produce order submissions from a file.",
     "report": "Report what happened to an order: paid, shipped, delivered, cancelled, …",

@@ -24,7 +24,7 @@ async def rewind(*, since: str, json: bool = False) -> None:
         Print one JSON object.
 
     """
-    from agents.worker import group  # noqa: PLC0415 - faust takes a moment to import
+    from agents.roles import group  # noqa: PLC0415 - with what follows
     from streams.stores.kafka_access import access  # noqa: PLC0415
     from streams.stores.rewind_kafka import rewind as rewind_group  # noqa: PLC0415
 

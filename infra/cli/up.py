@@ -143,7 +143,7 @@ def _make_ready(addresses: Addresses) -> None:
 
 def _warn_of_unread(addresses: Addresses) -> None:
     """Say how many submissions go with the broker because no worker has taken them."""
-    from agents.worker import group  # noqa: PLC0415 - faust takes a second to import
+    from agents.roles import group  # noqa: PLC0415 - with what follows
     from streams.stores.reader_kafka import lag  # noqa: PLC0415
 
     async def count() -> int:

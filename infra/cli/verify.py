@@ -17,7 +17,7 @@ async def verify(*, wait_s: float = 10.0, settle_s: float = 3.0, json: bool = Fa
         Print one JSON object.
 
     """
-    from agents.worker import group  # noqa: PLC0415 - faust takes a moment to import
+    from agents.roles import group  # noqa: PLC0415 - with what follows
 
     async with connected() as parts:
         with people.status("looking") as status:

@@ -7,7 +7,7 @@ import time
 from random import Random
 from time import monotonic
 
-from agents.worker import group
+from agents.roles import group
 from infra.embedded.children import command_of, descendants
 from infra.workers import STOP_WAIT_S
 from loadtest.drills.drill import Fault, Scene, until

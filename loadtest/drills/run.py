@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from random import Random
 from time import monotonic
 
-from agents.worker import group
+from agents.roles import group
 from loadtest import planfile, surge
 from loadtest.drills.drill import Drill, Fault, Moment, Scene, moment
 from loadtest.drills.report import DrillReport, around, failures, opened, vacuous

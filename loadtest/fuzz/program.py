@@ -48,6 +48,7 @@ NOT_STARTED = (
     "infra.cli.init.wait_and_prepare",
     "agents.worker.run",
     "agents.watcher.run",
+    "agents.exporter.serve.run",
     "agents.http.serve.run",
     "loadtest.simulation.search._runner",
     "infra.cli.simulate.run_one",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from agents.worker import group
+from agents.roles import group
 from infra.embedded import Broker
 from infra.workers import Ending
 from loadtest import planfile, surge

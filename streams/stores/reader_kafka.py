@@ -52,7 +52,7 @@ class TopicReader:
                 partitions = [partition for partition in partitions if partition.partition in start]
             consumer.assign(partitions)
             beginnings = await consumer.beginning_offsets(partitions)
-            ends = await _true_ends(consumer, beginnings, await consumer.end_offsets(partitions))
+            ends = await true_ends(consumer, beginnings, await consumer.end_offsets(partitions))
             for partition in partitions:
                 first = start.get(partition.partition, 0) if isinstance(start, dict) else 0
                 consumer.seek(partition, ends[partition] if start == "end" else max(first, beginnings[partition]))
@@ -113,7 +113,7 @@ async def explained(brokers: KafkaAccess, error: BaseException, what: str) -> Fl
     return explain(error, what)
 
 
-async def _true_ends(
+async def true_ends(
     consumer: AIOKafkaConsumer, beginnings: Mapping[TopicPartition, int], told: Mapping[TopicPartition, int]
 ) -> dict[TopicPartition, int]:
     """Where partitions end, by their last records.

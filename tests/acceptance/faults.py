@@ -16,7 +16,7 @@ import shop
 from confluent_kafka import Consumer, TopicPartition
 from redis.asyncio import Redis
 
-from agents.worker import group
+from agents.roles import group
 from streams.parts import Parts
 from streams.stores.log import Entry
 from streams.stores.reader_kafka import TopicReader

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.bootstrap import prepare
-from agents.worker import group
+from agents.roles import group
 from infra.embedded import Stack
 from infra.workers import Supervisor
 from streams.audit import AuditReport, audit

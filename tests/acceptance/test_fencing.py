@@ -14,7 +14,7 @@ from pipeline import Workers, books, until
 from redis.asyncio import Redis
 from shop import order, promote, stock_up, submit
 
-from agents.worker import group
+from agents.roles import group
 from infra.embedded import Stack
 from streams.core.books import PromotionState
 from streams.parts import Parts

@@ -3,14 +3,11 @@
 import asyncio
 import json
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import urlopen
 
 import pytest
+from observing import Samples, fetch, samples
 from pipeline import Workers, prepared, until, workers
-from prometheus_client.parser import text_string_to_metric_families
 from shop import key_of, order, stock_up, submit
 from watch import decisions
 
@@ -23,25 +20,6 @@ from streams.topics import SUBMITTED
 
 ACCEPTED, REJECTED, REPEATED, DEAD = 30, 12, 7, 3
 SHORT = {"redis_timeout_s": 0.5, "breaker_open_s": 0.5}
-
-Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
-
-
-def fetch(url: str) -> tuple[int, str]:
-    """Status and body."""
-    try:
-        with urlopen(url, timeout=5) as answer:
-            return answer.status, answer.read().decode()
-    except HTTPError as error:
-        return error.code, error.read().decode()
-
-
-def samples(url: str) -> tuple[Samples, set[str]]:
-    """All samples of a process by name and labels, and the names of its metrics."""
-    _, text = fetch(url + "/metrics")
-    families = list(text_string_to_metric_families(text))
-    found = {(s.name, frozenset(s.labels.items())): s.value for one in families for s in one.samples}
-    return found, {one.name for one in families}
 
 
 def url_of(running: Workers, role: str) -> str:

@@ -20,7 +20,7 @@ from test_outlasting import frozen
 from watch import Watch
 
 from agents.bootstrap import close, connect
-from agents.worker import group
+from agents.roles import group
 from infra.embedded import Part, Stack
 from streams.messages import Decision, Notification, Submission
 from streams.parts import Parts

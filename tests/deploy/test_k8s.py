@@ -19,7 +19,7 @@ from jsonschema import Draft202012Validator
 
 from agents.http import settings as http
 from agents.http.settings import HttpSettings
-from agents.worker import group
+from agents.roles import group
 from infra.cli import app
 from infra.workers import STOP_WAIT_S
 from streams import metrics

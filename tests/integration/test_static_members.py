@@ -14,7 +14,7 @@ import pytest
 from transport_kafka import produce
 
 from agents.bootstrap import prepare
-from agents.worker import group
+from agents.roles import group
 from infra.embedded import Broker, Stack
 from infra.workers import Supervisor
 from streams.settings import Settings, load

@@ -7,7 +7,7 @@ from aiokafka import TopicPartition
 
 from streams.errors import LogUnavailable
 from streams.stores import reader_kafka
-from streams.stores.reader_kafka import _true_ends
+from streams.stores.reader_kafka import true_ends
 
 HERE = TopicPartition("orders.decided.v1", 3)
 
@@ -52,11 +52,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 async def test_a_slow_broker_is_waited_for(clock: list[float]) -> None:
     """Twenty seconds for the last batch, on a machine that is busy: all 886 records of it are in the topic."""
-    found = await _true_ends(SlowConsumer(4, clock), {HERE: 0}, {HERE: 11})
+    found = await true_ends(SlowConsumer(4, clock), {HERE: 0}, {HERE: 11})
     assert found == {HERE: 896}
 
 
 async def test_an_end_that_is_not_told_is_no_end(clock: list[float]) -> None:
     """A reader that took what was told instead would pass over 885 records, and say nothing."""
     with pytest.raises(LogUnavailable, match=r"orders\.decided\.v1-3"):
-        await _true_ends(SlowConsumer(10_000, clock), {HERE: 0}, {HERE: 11})
+        await true_ends(SlowConsumer(10_000, clock), {HERE: 0}, {HERE: 11})

@@ -1,0 +1,1 @@
+"""The exporter: lag, stores and stock seen from outside, and how many workers there should be. It runs beside them."""

@@ -1,0 +1,35 @@
+"""`floodway exporter`: lag, stores and stock as metrics, and how many workers there should be."""
+
+from pathlib import Path
+from typing import Any
+
+from infra.cli.context import people, settings
+from infra.workers import LOG_DIR
+
+
+def exporter(*, host: str | None = None, port: int | None = None, log_level: str | None = None) -> None:
+    """Serve `/metrics` of the whole installation and `/autoscale`, until interrupted: see docs/metrics.md.
+
+    It looks at Kafka, Redis and Postgres itself, and needs no worker alive. One is enough.
+
+    Parameters
+    ----------
+    host
+        Where to listen; 127.0.0.1 by default.
+    port
+        Where to listen; 9308 by default, or the next that is free.
+    log_level
+        DEBUG, INFO, WARNING or ERROR.
+
+    """
+    from agents.exporter.serve import run  # noqa: PLC0415 - aiokafka and asyncpg take a moment to import
+    from agents.exporter.settings import load_exporter  # noqa: PLC0415
+
+    using = settings() if log_level is None else settings(log_level=log_level.upper())
+    chosen: dict[str, Any] = {"host": host, "port": port}
+    exports = load_exporter(**{name: value for name, value in chosen.items() if value is not None})
+
+    def say(url: str) -> None:
+        people.print(f"Exporting on {url}: /metrics, /autoscale, /livez, /readyz. Ctrl-C ends it.")
+
+    run(using, exports, Path(LOG_DIR), say)
