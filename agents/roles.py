@@ -4,6 +4,7 @@ from streams.topics import NOTIFICATIONS, REPORTED, SUBMITTED, TICKETS
 
 READS = {"intake": (SUBMITTED.name,), "lifecycle": (REPORTED.name,), "notify": (NOTIFICATIONS.name, TICKETS.name)}
 """Topics by role."""
+ROLES = tuple(READS)
 
 
 def group(role: str) -> str:

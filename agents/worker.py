@@ -40,8 +40,6 @@ from streams.telemetry import REBALANCES, taken
 from streams.topics import NOTIFICATIONS, REPORTED, SUBMITTED, TICKETS
 from streams.waiting import last_wait_s
 
-ROLES = ("intake", "lifecycle", "notify")
-
 logger = logging.getLogger(__name__)
 
 

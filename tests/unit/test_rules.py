@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agents.worker import ROLES, group
+from agents.roles import ROLES, group
 from streams.core.rules import CHECKS, lasting, read_rules
 from streams.core.waits import Waits
 from streams.errors import SettingsError

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from builders import RETENTION_S, promotion, world
 
-from agents.roles import group
-from agents.worker import ROLES, advance, intake_app, lifecycle_app, notify_app
+from agents.roles import ROLES, group
+from agents.worker import advance, intake_app, lifecycle_app, notify_app
 from streams.core.books import PromotionRecord, PromotionState
 from streams.settings import Settings
 from streams.stores.stock_fake import FakeStock
