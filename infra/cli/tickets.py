@@ -3,6 +3,7 @@
 import getpass
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from infra.cli.context import connected, open_watch, out, parse_duration, print_json, print_table
@@ -10,6 +11,7 @@ from streams.core.rules import lasting
 from streams.core.ticketing import Kept, Step, acknowledged, closed
 from streams.errors import Refused, UnknownThing
 from streams.outbox import Outbox
+from streams.watch.config import load_rules
 
 
 async def list_(
@@ -112,6 +114,36 @@ async def close(ticket_id: str, *, by: str | None = None, note: str | None = Non
 
     """
     await _change(ticket_id, by, note, closed, json=json)
+
+
+def rules(file: Path | None = None, *, json: bool = False) -> None:
+    """Check a file of rules as the watch would, and tell what it watches for; exit 2 when something is wrong.
+
+    What is wrong is told with file, line and what to write instead. Needs no servers.
+
+    Parameters
+    ----------
+    file
+        A file such as FLOODWAY_WATCH_FILE names; without it the one that comes along.
+    json
+        Print one JSON object a rule.
+
+    """
+    rows = [
+        {
+            "rule": rule.name,
+            "check": rule.check,
+            "after": lasting(rule.after_s),
+            "escalates": ", ".join(map(lasting, rule.escalate_s)),
+            "cause": rule.cause,
+        }
+        for rule in load_rules(None if file is None else str(file)).values()
+    ]
+    if json:
+        for row in rows:
+            print_json(row)
+    else:
+        print_table(["rule", "check", "after", "escalates", "likely cause"], [tuple(row.values()) for row in rows])
 
 
 async def _change(

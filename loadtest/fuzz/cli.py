@@ -5,6 +5,7 @@ import types
 from collections.abc import Iterator
 from datetime import datetime
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from random import Random
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
@@ -26,6 +27,8 @@ FILES = {
     b'"lines":[{"sku":"TEA","qty":1,'
     b'"unit_price":5}],"submitted_at":"2026-11-11T00:00:00+08:00"}\n',
     "surge.json": b'{"cpu_us_per_order":{"total":9.5},"orders_per_s":100.0,"workers":1}',
+    "notify.toml": (files("streams.notify") / "notify.toml").read_bytes(),
+    "watch.toml": (files("streams.watch") / "rules.toml").read_bytes(),
     "empty": b"",
 }
 _PATHS = (*FILES, "a-directory", "nothing", "a-directory/new", "stock.csv/x", "-", "/dev/null", "/dev/full")

@@ -13,6 +13,7 @@ from loadtest.fuzz.cli import FILES, add
 from loadtest.fuzz.given import SECRET, Given, harmless, is_ours, wrong_with_words
 from loadtest.fuzz.program import LOOPBACK, ask, sandbox
 from loadtest.fuzz.tally import Finding, Tally
+from loadtest.fuzz.tomls import written
 from streams.errors import SettingsError
 from streams.settings import PREFIX, Settings, environment, load
 
@@ -200,5 +201,15 @@ def _safe(argv: list[str]) -> list[str]:
     return [harmless(word) for word in argv]
 
 
-KINDS: tuple[Callable[[Random], Given], ...] = (_csv, _csv, _ndjson, _promo, _promo, _orders, _capacity)
+KINDS: tuple[Callable[[Random], Given], ...] = (
+    _csv,
+    _csv,
+    _ndjson,
+    _promo,
+    _promo,
+    _orders,
+    _capacity,
+    written,
+    written,
+)
 assert set(FILES) >= {"stock.csv", "stock.ndjson", "orders.ndjson", "surge.json"}, "files have one name everywhere"

@@ -20,7 +20,7 @@ class TomlText:
     def __init__(self, text: str, file: str) -> None:
         try:
             self.found: dict[str, Any] = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # TOMLDecodeError, or a number of thousands of digits
             raise SettingsError(f"{file}: {str(error)[:200]}; it must be TOML.") from error
         self._file = file
         self._lines = text.splitlines()

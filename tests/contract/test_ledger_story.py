@@ -21,7 +21,7 @@ from streams.core.books import (
     Unsaid,
 )
 from streams.core.vocabulary import BY_NAME, Part
-from streams.messages import Ticket
+from streams.messages import Ticket, TicketEvent
 from streams.stores.ledger import Ledger
 
 pytest_plugins = ["ledger_fixtures"]
@@ -253,7 +253,11 @@ async def test_a_ticket_is_opened_once(ledger: Ledger) -> None:
     assert await ledger.tickets() == [other, ticket]
     assert (await ledger.unsaid(LATER, 10))[1] == [Unsaid(opened[0].id, tuple(opened))]
     await ledger.said([opened[0].id])
-    await ledger.close_tickets([ticket.ticket_id], LATER)
+    (told,) = await ledger.close_tickets([ticket.ticket_id, "unknown_code:jd:NONE"], LATER)
+    closed = msgspec.json.decode(told.value, type=Ticket)
+    assert (closed.ticket_id, closed.event, closed.at) == (ticket.ticket_id, TicketEvent.CLOSED, LATER)
+    assert (await ledger.unsaid(LATER + timedelta(hours=1), 10))[1][-1] == Unsaid(told.id, (told,))
+    assert await ledger.close_tickets([ticket.ticket_id], LATER) == []
     assert await ledger.tickets() == [other]
     again = TicketToOpen(structs.replace(ticket, opened_at=LATER), asked[0].message._replace(id="again"))
     assert await ledger.quarantine([], [again, asked[1]]) == [again.message]
