@@ -6,13 +6,20 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import Collector
+
 from agents.bootstrap import close, connect
+from agents.observe.health import Checks, Readiness, livez, metrics, process_registry
+from agents.observe.server import Handler, Server
 from agents.status import StatusFile
+from streams import metrics as declared
 from streams.breakers import Breakers
 from streams.clock import SystemClock
 from streams.core.books import Message
@@ -26,12 +33,17 @@ from streams.settings import Settings
 from streams.stores.kafka_access import access
 from streams.stores.reader_kafka import standing
 from streams.stores.watch_postgres import PostgresWatch
+from streams.telemetry import family
 from streams.watch.config import load_rules
 from streams.watch.look import Watch
 
 LOG_FORMAT = "[%(asctime)s] [%(process)s] [%(levelname)s]: %(message)s"
 SEND_WITHIN_S = 10.0
 ASK_WITHIN_S = 20.0
+LATE_LOOKS = 3
+"""Of its intervals: a watch that has not looked for longer is not ready."""
+
+logger = logging.getLogger(__name__)
 
 
 def run(settings: Settings) -> NoReturn:
@@ -43,37 +55,69 @@ def run(settings: Settings) -> NoReturn:
 
 async def watch(settings: Settings) -> None:
     """Look again and again; SIGTERM and SIGINT end it. Raises `SettingsError` for rules that cannot be read."""
-    rules = load_rules(settings.watch_file)
+    looks = Looks(settings, load_rules(settings.watch_file))
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    looking = asyncio.create_task(_look_on(settings, rules))
-    stopping = asyncio.create_task(stopped.wait())
+    registry = process_registry()
+    registry.register(looks)
+    routes: dict[str, Handler] = {
+        "/metrics": metrics(registry),
+        "/livez": livez,
+        "/readyz": Readiness(looks.checks),
+    }
+    server = await Server.start(routes, settings.metrics_host, settings.metrics_port)
+    logger.info("watch %d: metrics and health on %s", os.getpid(), server.url)
+    looks.status.tell("metrics", server.url)
+    looking, stopping = asyncio.create_task(looks.run()), asyncio.create_task(stopped.wait())
     await asyncio.wait({looking, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if looking.done():
-        looking.result()
-    looking.cancel()
-    await asyncio.wait({looking})
-
-
-async def _look_on(settings: Settings, rules: Mapping[str, Rule]) -> NoReturn:
-    breakers = Breakers.of(settings)
-    status = StatusFile(None if settings.ready_file is None else Path(settings.ready_file), breakers, SystemClock())
-    max_delay_s = settings.retry_max_delay_s
-    parts = await until_available("connect", lambda: connect(settings, breakers), max_delay_s=max_delay_s)
-    store = await open_store(settings)
-    watch = Watch(store, rules, partial(_standing, settings))
+    for task in (looking, stopping):
+        task.cancel()
     try:
-        while True:
-            told = await until_available(
-                "look", lambda: watch.look(to_datetime(parts.clock.now_ms())), max_delay_s=max_delay_s
-            )
-            await _send(Outbox(parts), told)
-            status.ready()
-            await asyncio.sleep(settings.watch_interval_s)
+        with contextlib.suppress(asyncio.CancelledError):
+            await looking  # a defect is told, and ends the process
     finally:
-        await asyncio.gather(store.close(), close(parts))
+        await server.close()
+
+
+class Looks(Collector):
+    """Looks every so often, and says when it did last."""
+
+    def __init__(self, settings: Settings, rules: Mapping[str, Rule]) -> None:
+        self._settings, self._rules = settings, rules
+        self._breakers = Breakers.of(settings)
+        path = None if settings.ready_file is None else Path(settings.ready_file)
+        self.status = StatusFile(path, self._breakers, SystemClock())
+        self.status.tell("role", "watch")
+        self._looked_s = 0.0
+
+    def collect(self) -> Iterator[Family]:
+        """See the client."""
+        yield family(declared.WATCH_LOOKED, [((), self._looked_s)])
+
+    async def checks(self) -> Checks:
+        """Ready when it has looked lately."""
+        late_s = time.time() - self._looked_s
+        bound_s = LATE_LOOKS * self._settings.watch_interval_s + ASK_WITHIN_S + SEND_WITHIN_S
+        return {"looking": f"the last look was {late_s:.0f} s ago" if late_s > bound_s else None}
+
+    async def run(self) -> NoReturn:
+        """Look, tell, wait; for as long as a store is away it is waited for."""
+        settings, max_delay_s = self._settings, self._settings.retry_max_delay_s
+        parts = await until_available("connect", lambda: connect(settings, self._breakers), max_delay_s=max_delay_s)
+        store = await open_store(settings)
+        watch = Watch(store, self._rules, partial(_standing, settings))
+        try:
+            while True:
+                told = await until_available(
+                    "look", lambda: watch.look(to_datetime(parts.clock.now_ms())), max_delay_s=max_delay_s
+                )
+                await _send(Outbox(parts), told)
+                self._looked_s = time.time()
+                self.status.ready()
+                await asyncio.sleep(settings.watch_interval_s)
+        finally:
+            await asyncio.gather(store.close(), close(parts))
 
 
 async def open_store(settings: Settings) -> PostgresWatch:

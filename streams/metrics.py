@@ -136,6 +136,11 @@ DELIVERIES = _worker(
     "target outcome",
 )
 EXPIRED = _worker(Kind.COUNTER, "floodway_holds_expired_total", "Holds that ended because their time was up.")
+WATCH_LOOKED = _worker(
+    Kind.GAUGE,
+    "floodway_watch_last_look_timestamp_seconds",
+    "When the watch last looked at everything, in seconds since 1970; 0 before the first time.",
+)
 DEAD_LETTERS = _worker(
     Kind.COUNTER, "floodway_dead_letters_total", "Records buried, by the topic they came from.", "topic reason"
 )

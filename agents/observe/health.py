@@ -6,10 +6,11 @@ from time import monotonic
 from typing import Any
 
 import orjson
-from prometheus_client import CollectorRegistry
+from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from agents.observe.server import Answer, Asked, Handler
+from streams.telemetry import REGISTRY
 
 ASK_AGAIN_S = 1.0
 """However many ask whether a process is ready, its stores are asked no oftener."""
@@ -17,6 +18,13 @@ READY_WITHIN_S = 3.0
 
 Checks = Mapping[str, str | None]
 """What readiness depends on: by name, what is wrong with it; None when all is well."""
+
+
+def process_registry() -> CollectorRegistry:
+    """All that this process has counted, and what the system says of it."""
+    for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
+        REGISTRY.register(collector)
+    return REGISTRY
 
 
 def metrics(registry: CollectorRegistry) -> Handler:

@@ -11,11 +11,10 @@ from time import monotonic
 from typing import Any
 
 from mode import Service
-from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
-from agents.observe.health import Checks, Readiness, livez, metrics
+from agents.observe.health import Checks, Readiness, livez, metrics, process_registry
 from agents.observe.server import Handler, Server
 from agents.transport import ChunkApp
 from agents.transport.consumer import ChunkConsumer
@@ -25,7 +24,7 @@ from streams.errors import Fenced, SettingsError, Unavailable
 from streams.parts import Parts
 from streams.rebuild import agreed_epoch
 from streams.settings import Settings
-from streams.telemetry import REGISTRY, family
+from streams.telemetry import family
 
 COMMIT_LATE_INTERVALS = 10
 COMMIT_LATE_S = 15.0
@@ -34,13 +33,6 @@ LOOP_LOOK_S = 1.0
 STATES = ("closed", "open", "half_open")
 
 logger = logging.getLogger(__name__)
-
-
-def process_registry() -> CollectorRegistry:
-    """All that this process has counted, and what the system says of it."""
-    for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
-        REGISTRY.register(collector)
-    return REGISTRY
 
 
 @dataclass(slots=True, eq=False)
