@@ -1,6 +1,7 @@
 """Who is told: a real HTTP server for webhooks and a real SMTP server, which say what they got."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -38,6 +39,10 @@ class Hook:
         self.url = ""
         self.got: list[Got] = []
         self.answer: Answer = taken
+
+    def ids(self) -> set[str]:
+        """Of what came."""
+        return {json.loads(one.body)["delivery_id"] for one in self.got}
 
     async def handle(self, request: web.Request) -> web.Response:
         """Note it, and answer."""

@@ -53,8 +53,11 @@ class Standing(NamedTuple):
 class Lane(Protocol):
     """The right to deliver to one target: as long as it lasts nobody else does, so its messages keep their order."""
 
-    async def due(self, limit: int) -> list[Due]:
-        """The first messages due, in order. Raises `LedgerUnavailable` also when the right was lost."""
+    async def due(self, limit: int, without: Sequence[bytes] = ()) -> list[Due]:
+        """The first messages due, in order, but for those with some keys.
+
+        Raises `LedgerUnavailable` also when the right was lost.
+        """
         ...
 
 

@@ -107,10 +107,10 @@ class PostgresLane(Lane):
     def __init__(self, connection: "Connection", target: str) -> None:
         self._connection, self._target = connection, target
 
-    async def due(self, limit: int) -> list[Due]:
+    async def due(self, limit: int, without: Sequence[bytes] = ()) -> list[Due]:
         """See `Lane`."""
         with outages():
-            rows = await self._connection.fetch(SQL["due"], self._target, limit)
+            rows = await self._connection.fetch(SQL["due"], self._target, limit, list(without))
         return [
             Due(
                 row["due_at"],

@@ -133,6 +133,27 @@ async def test_side_by_side_each_order_keeps_its_order(deliveries: PostgresDeliv
     assert 1 < most <= 4
 
 
+async def test_a_message_that_is_never_taken_lets_other_orders_pass(deliveries: PostgresDeliveries) -> None:
+    """Where several go side by side; those of its own order wait behind it, and follow in order once it is taken."""
+    poison = True
+
+    async def answer(got: Got) -> web.Response:
+        return web.Response(status=500 if poison and json.loads(got.body)["delivery_id"] == "n-0" else 200)
+
+    async with hook() as shop, asyncio.TaskGroup() as tasks:
+        shop.answer = answer
+        world = World(deliveries, webhook("shop", shop, concurrency="2") + route("shop"), {"HOOK": SECRET})
+        running = tasks.create_task(world.lanes.run())
+        await world.take(*(notice(n, order=n % 10) for n in range(30)))
+        await until(lambda: len(shop.ids() - {"n-0"}) == 27)
+        assert shop.ids() == {f"n-{n}" for n in range(30)} - {"n-10", "n-20"}
+        poison = False
+        await until(lambda: len(shop.ids()) == 30, within_s=30)
+        running.cancel()
+    told = [json.loads(got.body)["delivery_id"] for got in shop.got]
+    assert told[-3:] == ["n-0", "n-10", "n-20"]
+
+
 async def test_a_mail_server_gets_buyers_and_people_on_duty(deliveries: PostgresDeliveries) -> None:
     """Mails arrive with subject and text in the right language, after a 4xx too; a 5xx is a dead letter."""
     async with mailbox() as box:

@@ -21,7 +21,9 @@ SELECT a.target, a.delivery_id, a.topic, a.log_partition, a.log_offset, a.key, a
 
 -- name: due
 SELECT seq, due_at, delivery_id, topic, log_partition, log_offset, key, value
-  FROM deliveries_due WHERE target = $1 ORDER BY seq LIMIT $2
+  FROM deliveries_due
+ WHERE target = $1 AND coalesce(key, '') <> ALL ($3::bytea[])
+ ORDER BY seq LIMIT $2
 
 -- name: enter
 -- Into the book, and no longer due.
