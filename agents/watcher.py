@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import os
 import signal
 import sys
@@ -15,6 +14,7 @@ from typing import NoReturn
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
+from agents import logs
 from agents.bootstrap import close, connect
 from agents.observe.health import Checks, Readiness, livez, metrics, process_registry
 from agents.observe.server import Handler, Server
@@ -37,7 +37,6 @@ from streams.telemetry import family
 from streams.watch.config import load_rules
 from streams.watch.look import Watch
 
-LOG_FORMAT = "[%(asctime)s] [%(process)s] [%(levelname)s]: %(message)s"
 SEND_WITHIN_S = 10.0
 ASK_WITHIN_S = 20.0
 LATE_LOOKS = 3
@@ -48,7 +47,7 @@ logger = logging.getLogger(__name__)
 
 def run(settings: Settings) -> NoReturn:
     """Watch until told to stop, and exit: 0 when stopped, 1 when something failed."""
-    logging.basicConfig(level=settings.log_level, format=LOG_FORMAT)
+    logs.set_up(settings, "watch")
     asyncio.run(watch(settings))
     sys.exit(os.EX_OK)
 

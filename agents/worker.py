@@ -8,6 +8,7 @@ the transport stops the worker with nothing acknowledged that was not done. A su
 """
 
 import asyncio
+import atexit
 import contextlib
 import gc
 import logging
@@ -16,6 +17,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+from agents import logs
 from agents.bootstrap import close, connect
 from agents.observe.worker import Endpoint, Standing
 from agents.roles import group
@@ -23,7 +25,7 @@ from agents.status import StatusFile
 from agents.transport import ChunkApp, TransportSettings, chunk_app, chunk_topic, run_worker
 from streams.breakers import Breakers
 from streams.clock import SystemClock
-from streams.errors import Fenced
+from streams.errors import Fenced, SettingsError
 from streams.intake.patience import Assignment, PatientIntake
 from streams.lifecycle import Lifecycle
 from streams.notify import config as notify_config
@@ -36,7 +38,7 @@ from streams.settings import Settings
 from streams.stores.deliveries_postgres import PostgresDeliveries
 from streams.stores.kafka_access import access
 from streams.stores.review_kafka import KafkaReview
-from streams.telemetry import REBALANCES, taken
+from streams.telemetry import REBALANCES, SAMPLE, taken
 from streams.topics import NOTIFICATIONS, REPORTED, SUBMITTED, TICKETS
 from streams.waiting import last_wait_s
 
@@ -46,13 +48,25 @@ logger = logging.getLogger(__name__)
 def run(role: str, settings: Settings) -> NoReturn:
     """Run a worker of this role until it is told to stop, and exit: 0 when stopped, 1 when something failed."""
     make = {"intake": intake_app, "lifecycle": lifecycle_app, "notify": notify_app}[role]
-    for ours in ("streams", "agents"):
-        logging.getLogger(ours).setLevel(settings.log_level)
+    logs.set_up(settings, role)
+    SAMPLE.one_in = settings.log_one_in
+    if settings.tracing:
+        _trace(role)
     app, endpoint = make(settings)
     # Batches are thousands of tuples and no cycles: at its default the collector looks through them again and again.
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
-    run_worker(app, endpoint, loglevel="WARNING")  # faust tells of every service it starts
+    run_worker(app, endpoint, loglevel="WARNING", override_logging=False)  # its handlers are not ours
+
+
+def _trace(role: str) -> None:
+    try:
+        from agents import tracing  # noqa: PLC0415 - of an extra
+    except ImportError as error:
+        raise SettingsError(
+            f"FLOODWAY_TRACING=true needs OpenTelemetry ({error}); pip install 'floodway[tracing]'."
+        ) from error
+    atexit.register(tracing.start(role).shutdown)
 
 
 def intake_app(settings: Settings) -> tuple[ChunkApp, Endpoint]:

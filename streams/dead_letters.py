@@ -16,7 +16,7 @@ from streams.errors import TooManyDeadLetters
 from streams.instants import to_datetime
 from streams.messages import DeadLetter
 from streams.stores.log import Entry, Headers
-from streams.telemetry import DEAD_LETTERS
+from streams.telemetry import buried
 from streams.topics import DEAD_LETTER_HEADER, MAX_BATCH_BYTES
 
 CUT_VALUE_BYTES = 65_536
@@ -53,7 +53,7 @@ def entry(dead: Dead, *, failed_at_ms: int, target: str | None = None) -> Entry:
     `target` is to whom it could not be delivered, for what others were told perhaps.
     """
     why, record = dead.why, dead.record
-    DEAD_LETTERS.labels(dead.topic, why.reason).inc()
+    buried(dead.topic, dead.partition, record.offset, why.reason, why.detail)
     is_cut = _size(record) > MAX_BATCH_BYTES
     letter = DeadLetter(
         reason=why.reason,

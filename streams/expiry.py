@@ -14,7 +14,8 @@ from streams.outbox import Outbox
 from streams.parts import Parts
 from streams.steps import Told, check_newest, take_steps
 from streams.stores.stock import MAX_BATCH
-from streams.telemetry import EXPIRED, timed
+from streams.telemetry import EXPIRED
+from streams.timing import timed
 
 FORGOTTEN_RETENTIONS = 2
 """Redis remembers a decision for two retentions at the most."""

@@ -31,7 +31,8 @@ from streams.sources import normalisers
 from streams.steps import Told, check_newest, find_orders, take_steps
 from streams.stores.log import Entry
 from streams.stores.stock import MAX_BATCH
-from streams.telemetry import reported, synced, timed
+from streams.telemetry import reported, synced
+from streams.timing import timed
 from streams.topics import REPORTED_DLQ, Topic
 
 RETAKES_AT_ONCE = 8
@@ -60,6 +61,7 @@ class Lifecycle:
         self._looks_after_ms = 0
         self._retakes = asyncio.Semaphore(RETAKES_AT_ONCE)
 
+    @timed("lifecycle")
     async def take(self, chunk: Chunk) -> None:
         """Apply a chunk of reports, and acknowledge it. Raises `TooManyDeadLetters`.
 

@@ -102,7 +102,7 @@ STAGE_S = _worker(
     Kind.HISTOGRAM,
     "floodway_stage_duration_seconds",
     "How long a stage took with a batch, waiting for its store included. decode, reserve, persist and announce are "
-    "intake's; read, apply, tell and expire are lifecycle's.",
+    "intake's; read, apply, tell, expire, and lifecycle for all of a chunk, are lifecycle's.",
     "stage",
     STAGE_BUCKETS_S,
 )

@@ -18,7 +18,7 @@ from streams.parts import Parts
 from streams.retry import until_available
 from streams.stores.log import Entry
 from streams.stores.partitioner import murmur2
-from streams.telemetry import timed
+from streams.timing import timed
 from streams.topics import CHANGED, MESSAGE_ID_HEADER, PICKLISTS
 
 LEFT_AT_ONCE = 20

@@ -20,7 +20,7 @@ from streams.instants import to_ms
 from streams.messages import Report, Ticket
 from streams.parts import Parts
 from streams.retry import until_available
-from streams.telemetry import timed_at_once
+from streams.timing import timed_at_once
 from streams.topics import SOURCE_HEADER
 
 Reported = tuple[Record, Report]

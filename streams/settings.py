@@ -31,6 +31,7 @@ _INSTANCE = re.compile(r"[a-zA-Z0-9._-]{1,200}")
 _CHOICES = {
     "review_release": ("auto", "operator"),
     "log_level": ("DEBUG", "INFO", "WARNING", "ERROR"),
+    "log_format": ("auto", "json", "text"),
     "kafka_security": ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"),
     "kafka_sasl_mechanism": ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"),
 }
@@ -42,7 +43,7 @@ _ADDRESSES = {
 }
 FROM_FILES = frozenset({"kafka_password", "redis_url", "postgres_dsn", "postgres_replica_dsn"})
 """What may hold a password may come from a file, too: its variable's name with `_FILE` names it."""
-_MAY_BE_ZERO = frozenset({"review_after_s", "metrics_port"})
+_MAY_BE_ZERO = frozenset({"review_after_s", "metrics_port", "log_one_in"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -171,6 +172,12 @@ class Settings:
     """Its port there; where it is taken, the next of 16 that is free; 0 is any. A process tells it when it starts."""
     log_level: str = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""
+    log_format: str = "auto"
+    """json: one object a line; text: lines for people; auto: text on a terminal, else json."""
+    log_one_in: int = 0
+    """One of so many decisions is logged, with its trace, order, partition and offset; 0 logs none."""
+    tracing: bool = False
+    """Send OpenTelemetry spans of stages, linked to their orders' traces; where to, `OTEL_…` variables say."""
 
     def __post_init__(self) -> None:
         _positive(self)

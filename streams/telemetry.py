@@ -4,14 +4,14 @@ Counters and histograms live for as long as the process, in one registry; `/metr
 moment (breakers, partitions) is asked for when somebody looks, see `agents.observe`.
 """
 
+import logging
 from bisect import bisect_left
 from collections import Counter as Tally
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from functools import wraps
 from operator import attrgetter
-from time import perf_counter
-from typing import Any, ParamSpec, TypeVar
+from time import monotonic
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -21,12 +21,14 @@ from prometheus_client.registry import Collector
 from streams import metrics
 from streams.chunks import Chunk
 from streams.metrics import Kind, Metric
-
-P = ParamSpec("P")
-T = TypeVar("T")
+from streams.topics import SUBMITTED
 
 REGISTRY = CollectorRegistry()
 
+logger = logging.getLogger(__name__)
+
+LETTERS_PER_S = 5
+"""Dead letters logged; all are counted, and kept in their topic."""
 MAX_AGE_S = 604_800.0
 """A week, as long as a record is kept: what claims to be older has no clock, and must not spoil the sum."""
 
@@ -110,42 +112,6 @@ REGISTRY.register(SYNC_DELAY_S)
 _answer = attrgetter("outcome", "reason", "replay")
 
 
-def timed(stage: str) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, Awaitable[T]]]:
-    """Around a stage that waits: how long each of its calls takes, those that fail too."""
-    observe = STAGE_S.labels(stage).observe
-
-    def around(call: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
-        @wraps(call)
-        async def measured(*args: P.args, **named: P.kwargs) -> T:
-            began = perf_counter()
-            try:
-                return await call(*args, **named)
-            finally:
-                observe(perf_counter() - began)
-
-        return measured
-
-    return around
-
-
-def timed_at_once(stage: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """The same around a stage that does not wait."""
-    observe = STAGE_S.labels(stage).observe
-
-    def around(call: Callable[P, T]) -> Callable[P, T]:
-        @wraps(call)
-        def measured(*args: P.args, **named: P.kwargs) -> T:
-            began = perf_counter()
-            try:
-                return call(*args, **named)
-            finally:
-                observe(perf_counter() - began)
-
-        return measured
-
-    return around
-
-
 def taken(chunk: Chunk) -> None:
     """Count a chunk that was handed to the stages."""
     records = len(chunk.records)
@@ -153,14 +119,75 @@ def taken(chunk: Chunk) -> None:
     CHUNK_RECORDS.labels(chunk.topic).observe(records)
 
 
-def announced(decisions: Sequence[Any], chunks: Iterable[Chunk], now_ms: int) -> None:
+def announced(intents: Sequence[Any], decisions: Sequence[Any], chunks: Iterable[Chunk], now_ms: int) -> None:
     """Count the decisions of a batch, and how long they took since its chunks' first records were written."""
     BATCH_ORDERS.observe(len(decisions))
+    if SAMPLE.one_in:
+        SAMPLE.log(intents, decisions)
     for (outcome, reason, replay), count in Tally(map(_answer, decisions)).items():
         DECISIONS.labels(outcome, reason or "", "true" if replay else "false").inc(count)
     for chunk in chunks:
         age_s = (now_ms - chunk.records[0].timestamp) / 1000
         LATENCY_S.observe(min(max(0.0, age_s), MAX_AGE_S), len(chunk.records))
+
+
+class Sample:
+    """Logs one of so many decisions, with where its submission stood and its trace; none for 0."""
+
+    def __init__(self) -> None:
+        self.one_in = 0
+        self._seen = 0
+
+    def log(self, intents: Sequence[Any], decisions: Sequence[Any]) -> None:
+        """Take a batch in. Both run parallel."""
+        for at in range(-self._seen % self.one_in, len(decisions), self.one_in):
+            intent, decision = intents[at], decisions[at]
+            logger.info(
+                "decided",
+                extra={
+                    "trace": decision.trace_id,
+                    "order": decision.order_id,
+                    "topic": SUBMITTED.name,
+                    "partition": intent.partition,
+                    "offset": intent.offset,
+                    "outcome": decision.outcome.value,
+                    "reason": decision.reason and decision.reason.value,
+                },
+            )
+        self._seen += len(decisions)
+
+
+class Sparingly:
+    """Lets so many lines a second be logged; tells with the next how many were left out."""
+
+    def __init__(self, most_per_s: int) -> None:
+        self._most_per_s = most_per_s
+        self._second, self._logged, self._left_out = 0, 0, 0
+
+    def left_out(self, now_s: float) -> int | None:
+        """How many were left out since the last line; None when this one is to be left out too."""
+        if int(now_s) != self._second:
+            self._second, self._logged = int(now_s), 0
+        if self._logged == self._most_per_s:
+            self._left_out += 1
+            return None
+        self._logged += 1
+        left_out, self._left_out = self._left_out, 0
+        return left_out
+
+
+SAMPLE = Sample()
+_letters = Sparingly(LETTERS_PER_S)
+
+
+def buried(topic: str, partition: int, offset: int, reason: str, detail: str) -> None:
+    """Count a dead letter, and log it; of many at once only some, for a producer gone wrong makes thousands."""
+    DEAD_LETTERS.labels(topic, reason).inc()
+    left_out = _letters.left_out(monotonic())
+    if left_out is not None:
+        also = f" (and {left_out} more before it)" if left_out else ""
+        extra = {"topic": topic, "partition": partition, "offset": offset, "reason": reason}
+        logger.info("buried: %s%s", detail[:200], also, extra=extra)
 
 
 def reported(types: Iterable[str]) -> None:

@@ -1,5 +1,6 @@
 """What the exporter tells: the newest looks, as metrics. What could not be looked at is left out."""
 
+from collections import Counter as Tally
 from collections.abc import Iterator
 from time import monotonic
 
@@ -95,9 +96,7 @@ class Collected(Collector):
 
     def _scaling(self) -> Iterator[Family]:
         looks, scaler = self._looks, self._scaler
-        roles: dict[str, int] = {}
-        for told in looks.workers:
-            roles[told.role] = roles.get(told.role, 0) + 1
+        roles = Tally(told.role for told in looks.workers if told.role is not None)
         yield family(metrics.WORKERS_SEEN, [((role,), count) for role, count in roles.items()])
         advice, sight, role = scaler.advice, scaler.sight, (scaler.role,)
         if advice is None or sight is None:

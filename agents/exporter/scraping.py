@@ -40,9 +40,9 @@ class Told:
         return found
 
     @property
-    def role(self) -> str:
-        """Whose it is."""
-        return next(iter(self.by(metrics.WORKER_INFO.name, "role")), "unknown")
+    def role(self) -> str | None:
+        """The worker's; None for what is none, as the watch."""
+        return next(iter(self.by(metrics.WORKER_INFO.name, "role")), None)
 
     def unsettled(self) -> set[str]:
         """Dependencies whose breaker is not closed."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import uvloop
 from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
 
+from agents import logs
 from agents.exporter.collector import Collected
 from agents.exporter.looks import Looks
 from agents.exporter.scaling import Scaler
@@ -24,9 +24,7 @@ SCALED = "intake"
 
 def run(settings: Settings, exporter: ExporterSettings, status_dir: Path, say: Callable[[str], object]) -> None:
     """Serve until told to end by SIGTERM or SIGINT. Raises `SettingsError`."""
-    for ours in ("streams", "agents"):
-        logging.getLogger(ours).setLevel(settings.log_level)
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level="WARNING")
+    logs.set_up(settings, "exporter")
     uvloop.run(_serve(settings, exporter, status_dir, say))
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import gc
-import logging
 import signal
 import socket
 import ssl
@@ -13,6 +12,7 @@ from pathlib import Path
 import uvicorn
 import uvloop
 
+from agents import logs
 from agents.http.app import Front
 from agents.http.appender import Appender
 from agents.http.idempotency import Keys
@@ -43,9 +43,7 @@ LEASE_MARGIN_S = 5.0
 
 def run(settings: Settings, http: HttpSettings) -> None:
     """Serve until told to end by SIGTERM or SIGINT. Raises `SettingsError`."""
-    for ours in ("streams", "agents"):
-        logging.getLogger(ours).setLevel(settings.log_level)
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level="WARNING")
+    logs.set_up(settings, "http")
     tokens = Tokens.load(http)
     context = _tls(http)
     listener = listen(http)

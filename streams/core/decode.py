@@ -20,7 +20,7 @@ _WRONG_TEXT: dict[type[Any], Callable[[Any], WrongText | None]] = {
 
 _PATH = re.compile(r" - at `(\$[^`]*)`$")
 _MISSING = re.compile(r"missing required field `([^`]*)`")
-_TRACEPARENT = re.compile(rb"^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACEPARENT = re.compile(rb"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 
 EARLIEST_S = 946_684_800  # 2000-01-01
 LATEST_S = 4_102_444_800  # 2100-01-01
@@ -93,11 +93,17 @@ def instant_out_of_range(timestamp_s: float, field: str) -> Undecodable | None:
 
 def trace_id(headers: Iterable[tuple[str, bytes | None]]) -> str | None:
     """The trace id of a W3C `traceparent` header; None without a valid one."""
+    found = traceparent(headers)
+    return None if found is None else found[0]
+
+
+def traceparent(headers: Iterable[tuple[str, bytes | None]]) -> tuple[str, str, str] | None:
+    """Trace id, span id and flags of a W3C `traceparent` header, in hexadecimal; None without a valid one."""
     for name, value in headers:
         if name == "traceparent" and value is not None:
             match = _TRACEPARENT.match(value)
             if match and match[1] != b"0" * 32:
-                return match[1].decode()
+                return match[1].decode(), match[2].decode(), match[3].decode()
     return None
 
 

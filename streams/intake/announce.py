@@ -11,7 +11,8 @@ from streams.clock import Clock
 from streams.intake.batch import Batch
 from streams.retry import until_available
 from streams.stores.log import Entry, Log
-from streams.telemetry import announced, timed
+from streams.telemetry import announced
+from streams.timing import timed
 from streams.topics import DECIDED, SUBMITTED_DLQ
 
 _encode = msgspec.json.Encoder().encode
@@ -33,7 +34,7 @@ async def announce(batch: Batch, log: Log, clock: Clock, *, max_delay_s: float) 
         entry = dead_letters.entry(dead, failed_at_ms=now_ms)
         entries[SUBMITTED_DLQ.name, dead.partition].append(entry)
     await asyncio.gather(*(_append(log, *at, some, max_delay_s) for at, some in entries.items()))
-    announced(batch.decisions, batch.chunks, clock.now_ms())
+    announced(batch.intents, batch.decisions, batch.chunks, clock.now_ms())
     for chunk in batch.chunks:
         chunk.acknowledge()
 

@@ -6,7 +6,7 @@ from streams.core.intent import intent
 from streams.dead_letters import bury
 from streams.intake.batch import Batch
 from streams.messages import Submission
-from streams.telemetry import timed_at_once
+from streams.timing import timed_at_once
 
 _decoder = MessageDecoder(Submission)
 

@@ -16,7 +16,7 @@ from streams.intake.reserve import Recall, reserve_under
 from streams.retry import until_available
 from streams.stores.ledger import Ledger
 from streams.stores.stock import Stock
-from streams.telemetry import timed
+from streams.timing import timed
 
 _TO_MAIN = (End.RELEASED_TO_MAIN, End.EXPIRED_TO_MAIN)
 

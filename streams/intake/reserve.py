@@ -8,7 +8,7 @@ from streams.core.stock import Verdict
 from streams.guard import StockGuard
 from streams.intake.batch import Batch
 from streams.stores.stock import Stock
-from streams.telemetry import timed
+from streams.timing import timed
 
 Recall = Callable[[Batch], Awaitable[None]]
 """Fills in what the ledger has decided long ago."""

@@ -3,7 +3,11 @@
 import asyncio
 import json
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from observing import Samples, fetch, samples
@@ -19,7 +23,7 @@ from streams.stores.log import Entry
 from streams.topics import SUBMITTED
 
 ACCEPTED, REJECTED, REPEATED, DEAD = 30, 12, 7, 3
-SHORT = {"redis_timeout_s": 0.5, "breaker_open_s": 0.5}
+SHORT = {"redis_timeout_s": 0.5, "breaker_open_s": 0.5, "log_one_in": 10, "tracing": True}
 
 
 def url_of(running: Workers, role: str) -> str:
@@ -28,9 +32,18 @@ def url_of(running: Workers, role: str) -> str:
 
 
 @pytest.mark.timeout(150)
-async def test_workers_tell_what_they_did_and_whether_they_are_ready() -> None:
-    """Each order, repeat and dead letter is in the counters once; a worker beside a dead Redis is alive, not ready."""
-    with tempfile.TemporaryDirectory(prefix="floodway-") as directory, Stack.start(Path(directory)) as own:
+async def test_workers_tell_what_they_did_and_whether_they_are_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each order, repeat and dead letter is in the counters once; a worker beside a dead Redis is alive, not ready.
+
+    Its logs are JSON, with every tenth decision; its spans arrive where OpenTelemetry's variables say.
+    """
+    with (
+        collecting() as (endpoint, spans),
+        tempfile.TemporaryDirectory(prefix="floodway-") as directory,
+        Stack.start(Path(directory)) as own,
+    ):
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
         settings = await prepared(own, **SHORT)
         with workers(settings, intake=1, lifecycle=1) as running:
             parts = await connect(settings)
@@ -54,6 +67,8 @@ async def test_workers_tell_what_they_did_and_whether_they_are_ready() -> None:
             for role in ("intake", "lifecycle"):
                 assert fetch(url_of(running, role) + "/livez")[0] == 200
                 await until(lambda role=role: ready(running, role, 200), within_s=10, what="ready")  # type: ignore[misc]
+            check_logs(running.log_dir / "intake-0.log")
+            await until(lambda: has_come(spans), within_s=10, what="spans")
             own.kill(Part.REDIS)
             await until(lambda: ready(running, "intake", 503), within_s=20, what="not ready")
             assert fetch(intake + "/livez")[0] == 200
@@ -90,3 +105,40 @@ def check(found: Samples, accepted: int) -> None:
     for stage in ("decode", "reserve", "persist", "announce"):
         assert found["floodway_stage_duration_seconds_count", frozenset({("stage", stage)})] > 0
     assert found["floodway_breaker_state", frozenset({("dependency", "redis"), ("state", "closed")})] == 1
+
+
+def check_logs(file: Path) -> None:
+    """Every line is JSON; a tenth of the decisions is there with its place, the dead letters with their reason."""
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    decided = [line for line in lines if line["message"] == "decided"]
+    assert len(decided) == -(-(ACCEPTED + REJECTED + REPEATED) // SHORT["log_one_in"])
+    assert all(line["order"] and line["trace"] and line["offset"] >= 0 for line in decided)
+    assert [line["reason"] for line in lines if line["message"].startswith("buried")] == ["not_json"] * DEAD
+
+
+async def has_come(spans: list[bytes]) -> bool:
+    """Whether spans of every stage of intake have been sent."""
+    return all(any(stage in body for body in spans) for stage in (b"reserve", b"persist", b"announce"))
+
+
+@contextmanager
+def collecting() -> Iterator[tuple[str, list[bytes]]]:
+    """A collector of spans: where it is, and what it was sent."""
+    found: list[bytes] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            found.append(self.rfile.read(int(self.headers["content-length"])))
+            assert self.path == "/v1/traces"
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", found
+        server.shutdown()
+        thread.join()

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from streams import metrics, telemetry
+from streams import metrics, telemetry, timing
 from streams.messages import Outcome, Reason
 from streams.metrics import ALL, Kind, Teller
 
@@ -86,7 +86,7 @@ def test_a_batch_is_counted_by_answer_and_age() -> None:
     slow_before = value("floodway_decision_latency_seconds_bucket", le="0.5")
     fast_before = value("floodway_decision_latency_seconds_bucket", le="0.1")
     decisions = [Decided(Outcome.REJECTED, Reason.OUT_OF_STOCK)] * 3 + [Decided(Outcome.ACCEPTED, None, True)] * 2
-    telemetry.announced(decisions, [Chunk(9_600, 4), Chunk(9_950, 1)], 10_000)
+    telemetry.announced(decisions, decisions, [Chunk(9_600, 4), Chunk(9_950, 1)], 10_000)
     assert [value("floodway_decisions_total", **labels) for labels in (out, again)] == [before[0] + 3, before[1] + 2]
     assert value("floodway_decision_latency_seconds_bucket", le="0.1") == fast_before + 1
     assert value("floodway_decision_latency_seconds_bucket", le="0.5") == slow_before + 5
@@ -95,7 +95,7 @@ def test_a_batch_is_counted_by_answer_and_age() -> None:
 def test_a_clock_ahead_of_ours_makes_no_negative_age() -> None:
     """A producer whose clock is ahead is counted as answered at once; the sum never falls."""
     before = value("floodway_decision_latency_seconds_sum")
-    telemetry.announced([], [Chunk(99_000, 1)], 10_000)
+    telemetry.announced([], [], [Chunk(99_000, 1)], 10_000)
     assert value("floodway_decision_latency_seconds_sum") == before
 
 
@@ -119,12 +119,12 @@ def buckets(told: Collector | CollectorRegistry) -> dict[float, float]:
 async def test_a_stage_that_fails_is_timed_too() -> None:
     """Both forms of the stop-watch count calls that return and calls that raise."""
 
-    @telemetry.timed("reserve")
+    @timing.timed("reserve")
     async def waits(fails: bool) -> None:
         if fails:
             raise RuntimeError
 
-    @telemetry.timed_at_once("decode")
+    @timing.timed_at_once("decode")
     def works(fails: bool) -> int:
         return 1 // (not fails)
 
@@ -154,6 +154,6 @@ def test_counting_costs_an_order_next_to_nothing() -> None:
     for _ in range(20):
         began = process_time()
         telemetry.taken(chunks[0])
-        telemetry.announced(decisions, chunks, 10_000)
+        telemetry.announced(decisions, decisions, chunks, 10_000)
         spent_s.append(process_time() - began)
     assert min(spent_s) * 1e6 / len(decisions) < DECISIONS_MOST_US
