@@ -1,6 +1,7 @@
 """The demo, as a newcomer runs it: real baskets from an empty directory to balanced books."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from loadtest.aftermath import followed
+from loadtest.follow import WORD
 from loadtest.generator import GeneratorReport
 from loadtest.mixes import make_plan
 from loadtest.outcome import SurgeReport
@@ -40,6 +43,16 @@ def test_demo_ends_with_balanced_books_and_says_so_in_json(tmp_path: Path) -> No
     assert 0 < said["latency_ms"]["p50"] <= said["latency_ms"]["p99"]
     assert sum(said["after"].values()) == said["accepted"]
     assert {"confirmed", "cancelled", "expired"} <= said["after"].keys()
+    assert said["delivered"] == len(followed([""] * said["accepted"])) > 0
+    page = (tmp_path / said["timeline"]).read_text(encoding="utf-8")
+    story = re.search(r'id="held">(.*?)</script>', page)
+    assert story is not None
+    held = json.loads(story[1])
+    assert held["timeline"]["status"] == "delivered"
+    ways = ["intake", "payment", "acceptance", "queue", "picking", "handover", "transit", "delivery", "confirmation"]
+    assert [stage["name"] for stage in held["timeline"]["stages"]] == ways
+    assert {report["source"] for report in held["why"]["reports"]} == {"demo", "wms", "sf", "operator+demo"}
+    assert held["timeline"]["remarks"][0]["text"] == WORD
     books = said["books"]
     assert books["balanced"] is True
     assert (books["missing"], books["repeated"], books["oversold"], books["leaked_holds"]) == (0, 0, 0, 0)
