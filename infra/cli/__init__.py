@@ -91,6 +91,7 @@ _register(notify, "check", "infra.cli.notify:check", "Check a file of targets an
 _register(notify, "waiting", "infra.cli.notify:waiting", "Tell what waits for each target.")
 _register(sources, "delay", "infra.cli.sources:delay", "Tell how late each source's reports were.")
 _register(sources, "check", "infra.cli.sources:check", "Check mapping files before anything is read with them.")
+_register(bench, "page", "infra.cli.bench_page:page", "Measure how soon an order's page answers while a surge runs.")
 _register(kafka, "install", "infra.cli.kafka:install", "Bring Apache Kafka's jars from Maven Central, once.")
 _register(review, "list", "infra.cli.review:list_", "List what is under review.")
 _register(review, "release", "infra.cli.review:release_", "Let what is under review be decided.")

@@ -56,7 +56,7 @@ async def opened(browser: Browser, url: str, size: str = "desk", **context: Any)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES)
 async def test_everybody_can_read_it(browser: Browser, size: str, scheme: Any, lang: str, tmp_path: Path) -> None:
-    """No rule of WCAG that axe knows is broken, nothing sticks out sideways, what is late is red and says so in words."""
+    """No rule of WCAG that axe knows is broken, nothing sticks out, what is late is red and says so in words."""
     story, _, service = sample(lang)
     file = tmp_path / "order.html"
     file.write_text(service, encoding="utf-8")

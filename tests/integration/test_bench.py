@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tempfile
 from typing import Any
 
 import pytest
@@ -68,3 +69,18 @@ def test_the_front_is_measured() -> None:
         assert figures["accepted_per_s"] > 0
         assert figures["front_cpu_us_per_order"] > 0
     assert report[BATCHES]["front_cpu_us_per_order"] < report[SINGLE]["front_cpu_us_per_order"] / 2
+
+
+@pytest.mark.slow
+def test_an_order_is_looked_at_while_a_surge_runs() -> None:
+    """Pages, timelines and whys of orders that have lived are asked for and answered; the surge goes through."""
+    command = [sys.executable, "-c", "from infra.cli import main; main()", "bench", "page", "--json"]
+    command += ["--rate", "200", "--seconds", "5", "--looks", "30", "--data-dir"]
+    with tempfile.TemporaryDirectory() as directory:
+        done = subprocess.run([*command, directory], capture_output=True, text=True, timeout=110, check=False)
+    report = json.loads(done.stdout)
+    assert report["surge"]["balanced"]
+    assert {kind: one["failed"] for kind, one in report["looks"].items()} == {"page": 0, "timeline": 0, "why": 0}
+    assert all(one["looks"] > 10 for one in report["looks"].values())
+    assert all(0 < one["p50_ms"] <= one["p99_ms"] <= one["max_ms"] for one in report["looks"].values())
+    assert report["over"] == [kind for kind, one in report["looks"].items() if one["p99_ms"] > report["limit_ms"]]
