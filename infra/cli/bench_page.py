@@ -76,6 +76,7 @@ async def _measure(
     from loadtest.bench.looks import Lookers  # noqa: PLC0415
     from loadtest.front import front  # noqa: PLC0415
     from loadtest.mixes import make_plan  # noqa: PLC0415
+    from loadtest.plan import run_name  # noqa: PLC0415
 
     settings = replace(settings, log_level="WARNING")
     await prepare(settings)
@@ -86,8 +87,8 @@ async def _measure(
         front(settings, log_dir) as process,
     ):
         with progress() as show:
-            lived = await asyncio.to_thread(plan, LOOKED_AT, run=surge.run_name())
-            wanted = await asyncio.to_thread(plan, round(rate * seconds), run=surge.run_name() + "b")
+            lived = await asyncio.to_thread(plan, LOOKED_AT, run=run_name())
+            wanted = await asyncio.to_thread(plan, round(rate * seconds), run=run_name() + "b")
             for one in (lived, wanted):
                 await surge.provide(parts, one, lasts_s=settings.hold_ttl_s, show=show)
             await joined(supervisor, show)
