@@ -48,19 +48,22 @@ class HttpUser(FastHttpUser):
         """Submit what is due; wait when there is nothing left."""
         session: Session = _parts["session"]
         session.going.wait()
-        asked = self.environment.parsed_options
-        assert asked is not None
-        orders = session.due.next(asked.batch if asked.via == "http-batch" else 1) if session.due else []
+        orders = session.due.next(session.http.batch) if session.due else []
         if not orders:
             time.sleep(1)
-        elif asked.via == "http-batch":
-            http.post_batch(self.client, session, orders, asked.token)
+        elif session.http.batch > 1:
+            http.post_batch(self.client, session, orders)
         else:
-            http.post_one(self.client, session, orders[0], asked.token)
+            http.post_one(self.client, session, orders[0])
 
 
 class Swarm(LoadTestShape):
     """Has users in each process as long as the director directs; how the rate goes is the scenario's."""
+
+    def reset_time(self) -> None:
+        """Locust calls this when a run is about to start, before it asks for the first tick."""
+        super().reset_time()
+        _parts["director"].expect()
 
     def tick(self) -> tuple[int, float, list[type[User]] | None] | None:
         """See `LoadTestShape`."""

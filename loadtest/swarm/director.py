@@ -5,6 +5,7 @@ import json
 import logging
 import threading
 import time
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,14 @@ UP_WAIT_S, READY_WAIT_S, AUDIT_WAIT_S = 180.0, 120.0, 600.0
 LEAD_MS = 1_000
 """A run begins so long after everybody was told when, in which the word gets to all machines."""
 GRACE_S = 30.0
-"""A storefront that has not ended so long after its last order timed out never will."""
+"""Storefronts that have said nothing for so long, beyond the time-out, never will."""
 LOOK_S = 0.1
 
 logger = logging.getLogger("floodway")
 
 
 class Director:
-    """Directs one run after another; `is_over` tells Locust's shape when to end one."""
+    """Directs one run after another, as the options were when it was expected; `is_over` tells when to end one."""
 
     def __init__(self, environment: Environment, data_dir: Path, *, workers: int) -> None:
         self._environment = environment
@@ -44,10 +45,22 @@ class Director:
         self._gone = ""
         self._stage = Child("loadtest.swarm.stage", argv, self._hear_stage)
         self._running: threading.Thread | None = None
+        self.expect()
         self._begin()
 
+    def expect(self) -> None:
+        """A run is about to be asked for. What is edited from now on, on the web page, is for the next."""
+        self._over = threading.Event()
+        asked = self._environment.parsed_options
+        assert asked is not None, "Locust has read its command line"
+        self.options: argparse.Namespace = copy(asked)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run that was last expected has ended."""
+        return self._over.is_set()
+
     def _begin(self) -> None:
-        self.is_over = False
         self.course = Course()
         self.scenario: Scenario | None = None
         self._ready: set[int] = set()
@@ -55,25 +68,19 @@ class Director:
         self._troubles: list[str] = []
         self._heard.clear()
         self._started_at_ms = 0
+        self._heard_at = 0.0
 
     @property
     def processes(self) -> int:
         """How many of Locust's processes submit."""
         return max(1, len(self._clients()))
 
-    @property
-    def options(self) -> argparse.Namespace:
-        """What the command line and the web page's form ask for."""
-        found = self._environment.parsed_options
-        assert isinstance(found, argparse.Namespace)
-        return found
-
     def start(self) -> None:
         """Begin a run; one that is still under way is waited for."""
         if self._running is not None:
             self._running.join()
         self._begin()
-        self._running = threading.Thread(target=self._run, daemon=True)
+        self._running = threading.Thread(target=self._run, args=(self._over, self.options), daemon=True)
         self._running.start()
 
     def stop(self) -> None:
@@ -94,6 +101,7 @@ class Director:
 
     def beat(self, told: dict[str, Any]) -> None:
         """A storefront tells how it goes."""
+        self._heard_at = time.monotonic()
         self.course.add(beat_from(told))
 
     def ended(self, told: dict[str, Any]) -> None:
@@ -105,14 +113,13 @@ class Director:
         """A storefront ended without a word."""
         self._troubles.append(f"Storefront {told['index']} ended with {told['code']}; what it wrote is above.")
 
-    def _run(self) -> None:
-        options = self.options
+    def _run(self, over: threading.Event, options: argparse.Namespace) -> None:
         books = None
         try:
             self.scenario = scenario = asked_for(options)
             shares = self._prepare(scenario, options)
             self._go(scenario, shares)
-            self._until_ended(scenario, len(shares), options.decision_timeout)
+            self._until_ended(len(shares), options.decision_timeout)
             books = self._ask("audit", None, "books", AUDIT_WAIT_S)
         except FloodwayError as error:
             self._troubles.append(str(error))
@@ -121,7 +128,7 @@ class Director:
         else:
             logger.error(self._troubles[-1])
             self._environment.process_exit_code = 1
-        self.is_over = True
+        over.set()
 
     def _prepare(self, scenario: Scenario, options: argparse.Namespace) -> list[Share]:
         up = self._await(lambda: self._up, UP_WAIT_S, "The stage did not come up")
@@ -150,7 +157,8 @@ class Director:
         if options.via != "kafka" and not url:
             url = self._ask("front", None, "front", UP_WAIT_S)
         for client_id, share in zip(clients, shares, strict=True):
-            self._tell(client_id, "share", {"share": plain(share), "url": url})
+            asked = {"url": url, "batch": options.batch if options.via == "http-batch" else 1, "token": options.token}
+            self._tell(client_id, "share", {"share": plain(share), "http": asked})
         self._await(lambda: len(self._ready) == of, READY_WAIT_S, "Not all storefronts got ready")
         return shares
 
@@ -171,13 +179,10 @@ class Director:
         rate = f"up to {scenario.rate_per_s:,.0f} orders/s" if scenario.rate_per_s else "as fast as they are decided"
         logger.info(f"{scenario.name}: {scenario.orders:,} orders from {len(shares)} storefronts, {rate}.")
 
-    def _until_ended(self, scenario: Scenario, of: int, timeout_s: float) -> None:
-        heard, heard_at = -1, time.monotonic()
+    def _until_ended(self, of: int, timeout_s: float) -> None:
+        self._heard_at = time.monotonic()
         while len(self._ends) < of and not self._troubles:
-            # Beats come as long as a storefront lives; one that is only slow goes on counting.
-            if len(self.course.moments()) != heard:
-                heard, heard_at = len(self.course.moments()), time.monotonic()
-            if time.monotonic() - heard_at > timeout_s + GRACE_S:
+            if time.monotonic() - self._heard_at > timeout_s + GRACE_S:
                 raise FloodwayError(f"Nothing was heard of {of - len(self._ends)} storefronts any more.")
             if len(self._clients()) < of:
                 raise FloodwayError("A worker of Locust was lost, and what its storefront did with it.")

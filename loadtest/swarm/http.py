@@ -25,20 +25,22 @@ class _Line(msgspec.Struct):
 _decode_lines = msgspec.json.Decoder(_Line).decode_lines
 
 
-def post_one(client: FastHttpSession, session: Session, order: Due, token: str) -> None:
+def post_one(client: FastHttpSession, session: Session, order: Due) -> None:
     """Post an order; all but 202 is a failure."""
-    headers = _headers("application/json", token)
-    answer = client.request("POST", session.url + SINGLE, name=SINGLE, data=order.message.decode(), headers=headers)
+    headers = _headers("application/json", session)
+    answer = client.request(
+        "POST", session.http.url + SINGLE, name=SINGLE, data=order.message.decode(), headers=headers
+    )
     session.produced(
         order.intended_ms, "" if answer.status_code == HTTPStatus.ACCEPTED else _problem(answer.status_code)
     )
 
 
-def post_batch(client: FastHttpSession, session: Session, orders: Sequence[Due], token: str) -> None:
+def post_batch(client: FastHttpSession, session: Session, orders: Sequence[Due]) -> None:
     """Post orders, a line each; a line that was not taken is a failure of that order."""
-    headers = _headers("application/x-ndjson", token)
+    headers = _headers("application/x-ndjson", session)
     body = b"\n".join(order.message for order in orders).decode()
-    answer = client.request("POST", session.url + BATCH, name=BATCH, data=body, headers=headers)
+    answer = client.request("POST", session.http.url + BATCH, name=BATCH, data=body, headers=headers)
     if answer.status_code not in {HTTPStatus.OK, HTTPStatus.MULTI_STATUS}:
         for order in orders:
             session.produced(order.intended_ms, _problem(answer.status_code))
@@ -49,7 +51,8 @@ def post_batch(client: FastHttpSession, session: Session, orders: Sequence[Due],
         session.produced(order.intended_ms, "" if status == HTTPStatus.ACCEPTED else _problem(status))
 
 
-def _headers(kind: str, token: str) -> dict[str, str]:
+def _headers(kind: str, session: Session) -> dict[str, str]:
+    token = session.http.token
     return {"Content-Type": kind} | ({"Authorization": f"Bearer {token}"} if token else {})
 
 

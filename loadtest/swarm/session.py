@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from locust.env import Environment
 
@@ -18,6 +18,14 @@ from streams.topics import DECIDED, SUBMITTED
 logger = logging.getLogger("floodway")
 
 
+class Http(NamedTuple):
+    """How orders go in over HTTP: where, how many in a request at the most, and by which token."""
+
+    url: str = ""
+    batch: int = 1
+    token: str = ""
+
+
 class Session:
     """One share after another. Messages come from the director, see `locustfile`."""
 
@@ -27,7 +35,7 @@ class Session:
         self._ended = False
         self.share: Share | None = None
         self.started_at_ms = 0
-        self.url = ""
+        self.http = Http()
         self.going = threading.Event()
         """Set from the moment at which the start is known."""
         self.due: OrdersDue | None = None
@@ -41,7 +49,7 @@ class Session:
         self.end()
         self._produced.clear()
         self._unproduced.clear()
-        self.share, self.url = share_from(told["share"]), str(told["url"])
+        self.share, self.http = share_from(told["share"]), Http(**told["http"])
         self.going.clear()
         self._ended = False
         bare = plain(self.share) | {"environment": {}}
@@ -65,11 +73,11 @@ class Session:
             self._produced[int(time.time_ns() / 1e6 - intended_ms)] += 1
 
     def stop(self) -> None:
-        """Submit no more."""
+        """Submit no more. The storefront is told how many were submitted from here."""
         if self.due is not None:
             self.due.stopped = True
         if self._child is not None:
-            self._child.tell("stop")
+            self._child.tell(str(self.due.handed_out if self.due is not None else 0))
 
     def end(self) -> None:
         """Let the storefront end. Idempotent."""

@@ -59,7 +59,7 @@ class Storefront:
         self._marks: list[tuple[float, int]] = []  # without a schedule: when how many had been sent
         self._deadlines = Deadlines(self._meant_before, self._tally.is_due, share.timeout_s * 1000)
         self._trouble = ""
-        self._stopped = False
+        self._stopped, self._submitted = False, 0
         self._told_to_stop = asyncio.Event()
         self._began_cpu_s = 0.0
 
@@ -77,7 +77,9 @@ class Storefront:
                 self._beat(now_ms, int((next_beat_ms - started_at_ms - BEAT_S * 500) // 1000))
                 next_beat_ms += BEAT_S * 1000 * max(1, (now_ms - next_beat_ms) // (BEAT_S * 1000))
             if told_to_stop.done() and not self._stopped:
-                self._stop()
+                self._stop(int(told_to_stop.result() or 0))
+            if self._generator is not None and self._schedule is None and self._is_too_late(now_ms):
+                self._generator.stop()  # those on their way will not be decided, and there is no room for others
             if complete_at is None and sending.done() and self._is_over(now_ms):
                 complete_at = time.monotonic()
         now_ms = time.time_ns() / 1e6
@@ -91,7 +93,7 @@ class Storefront:
             left_s = self._started_at_ms / 1000 + self._schedule.seconds - time.time()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._told_to_stop.wait(), left_s)
-            return GeneratorReport(self._plan.total, self._started_at_ms, int(time.time() * 1000), 0.0)
+            return GeneratorReport(self._sent(), self._started_at_ms, int(time.time() * 1000), 0.0)
         try:
             return await self._generator.run(self._schedule, started_at_ms=self._started_at_ms, room=self._room)
         except FloodwayError as error:
@@ -106,11 +108,15 @@ class Storefront:
     def _sent(self) -> int:
         if self._generator is not None:
             return self._generator.sent
+        if self._stopped:
+            return self._submitted
         assert self._schedule is not None
         return self._schedule.before(time.time_ns() / 1e6 - self._started_at_ms)
 
-    def _stop(self) -> None:
-        self._stopped = True
+    def _stop(self, submitted: int) -> None:
+        """Submit no more; others say how many they have submitted, where they do."""
+        self._stopped, self._submitted = True, submitted
+        self._mark(time.time_ns() / 1e6)
         self._told_to_stop.set()
         if self._generator is not None:
             self._generator.stop()
@@ -119,11 +125,21 @@ class Storefront:
         """Whether no order waits for a decision, or none may wait any longer."""
         if self._tally.left == 0 or (self._stopped and self._tally.left <= self._plan.total - self._sent()):
             return True
-        last_ms = self._schedule.seconds * 1000 if self._schedule and not self._stopped else self._last_sent_ms()
-        return now_ms - self._started_at_ms > last_ms + self._share.timeout_s * 1000 + BEAT_S * 2000
+        return self._is_too_late(now_ms - BEAT_S * 2000)
 
-    def _last_sent_ms(self) -> float:
-        return self._marks[-1][0] if self._marks else 0.0
+    def _is_too_late(self, now_ms: float) -> bool:
+        """Whether the last order that was, or is to be, submitted has timed out."""
+        if self._schedule is not None and not self._stopped:
+            last_ms = self._schedule.seconds * 1000
+        else:
+            last_ms = self._marks[-1][0] if self._marks else 0.0
+        return now_ms - self._started_at_ms > last_ms + self._share.timeout_s * 1000
+
+    def _mark(self, now_ms: float) -> None:
+        """Note when how many had been sent, where no schedule tells."""
+        sent = self._sent()
+        if not self._marks or sent > self._marks[-1][1]:
+            self._marks.append((now_ms - self._started_at_ms, sent))
 
     def _meant_before(self, ms: float) -> int:
         if self._schedule is not None:
@@ -151,8 +167,8 @@ class Storefront:
 
     def _beat(self, now_ms: float, at_s: int) -> None:
         sent, outcomes = self._sent(), self._tally.outcomes()
-        if self._schedule is None or self._stopped:
-            self._marks.append((now_ms - self._started_at_ms, sent))
+        if self._schedule is None:
+            self._mark(now_ms)
         limit = sent if self._stopped or self._schedule is None else self._plan.total
         timed_out = self._deadlines.pass_to(now_ms - self._started_at_ms, self._tally.late, of=limit)
         self._tally.late.clear()

@@ -98,6 +98,8 @@ def _failures(found: Verdict, ends: Sequence[Ended], max_p99_ms: float, *, judge
         wrong.append("The run was stopped before its end.")
     else:
         wrong += _too_slow(found)
+        if ends and found.sent < found.orders:
+            wrong.append(f"Only {found.sent:,} of {found.orders:,} orders were sent.")
     if found.unproduced:
         wrong.append(f"{found.unproduced:,} orders were not confirmed by Kafka.")
     if found.timed_out:

@@ -105,6 +105,7 @@ def test_million_goes_as_fast_as_it_is_decided(tmp_path: Path, settings: Setting
     assert ran.verdict["target_per_s"] is ran.verdict["target_peak_per_s"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("running")
 def test_soak_goes_on_evenly(tmp_path: Path, settings: Settings) -> None:
     """Long and slow by default, here short."""
@@ -134,22 +135,35 @@ def test_a_rate_that_is_not_reached_fails_the_run(tmp_path: Path, settings: Sett
     assert "The rate was not reached" in ran.failures
 
 
+NOBODY = ("--intake-workers", "0", "--decision-timeout", "2")
+
+
 def test_decisions_that_never_come_are_failures(tmp_path: Path) -> None:
     """Without workers nobody decides: every order times out, is a failure in Locust's statistics, and fails the run."""
-    argv = (
-        "--scenario",
-        "steady",
-        "--rate",
-        "100",
-        "--seconds",
-        "3",
-        "--decision-timeout",
-        "2",
-        "--intake-workers",
-        "0",
-    )
-    ran = locust(tmp_path, *argv)
+    ran = locust(tmp_path, "--scenario", "steady", "--rate", "100", "--seconds", "3", *NOBODY)
     assert (ran.code, ran.verdict["sent"], ran.verdict["decided"], ran.verdict["timed_out"]) == (1, 300, 0, 300)
     assert "300 orders had no decision in time" in ran.failures
     assert "The rate was not reached" in ran.failures
     assert any(line.startswith("DECISION") and "300(100.00%)" in line for line in ran.out.splitlines()), ran.out[-4000:]
+
+
+@pytest.mark.slow
+def test_a_million_does_not_wait_for_ever(tmp_path: Path) -> None:
+    """When nothing is decided nothing more is sent, and the run ends: what was on its way has timed out."""
+    ran = locust(tmp_path, "--scenario", "million", "--orders", "30000", *NOBODY)
+    assert (ran.code, ran.verdict["sent"], ran.verdict["timed_out"]) == (1, 20_000, 20_000)
+    assert "Only 20,000 of 30,000 orders were sent" in ran.failures
+
+
+def test_servers_that_do_not_answer_are_told_of(tmp_path: Path) -> None:
+    """The run ends by itself, with what is wrong, and without a verdict that could be taken for one."""
+    env = {
+        **os.environ,
+        PREFIX + "KAFKA_BOOTSTRAP": "127.0.0.1:1",
+        PREFIX + "POSTGRES_DSN": "postgresql://127.0.0.1:1/x",
+    }
+    argv = [LOCUST, "-f", LOCUSTFILE, "--headless", "--only-summary", "--scenario", "steady"]
+    done = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert "127.0.0.1" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
