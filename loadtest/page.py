@@ -17,7 +17,8 @@ M = TypeVar("M", bound=Moment)
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1e293b; --dim: #64748b; --rule: #e2e8f0; --back: #ffffff; --a: #1f6feb;
-  --b: #c2610c; --good: #15803d; --bad: #b91c1c }
+  --b: #c2610c; --c: #0f766e; --d: #a21caf; --e: #4d7c0f; --f: #b91c1c; --g: #6d28d9; --h: #64748b;
+  --good: #15803d; --bad: #b91c1c }
 @media (prefers-color-scheme: dark) { :root { --ink: #e2e8f0; --dim: #94a3b8; --rule: #334155; --back: #0f172a;
   --a: #60a5fa; --b: #fb923c; --c: #2dd4bf; --d: #e879f9; --e: #a3e635; --f: #f87171; --g: #a78bfa; --h: #94a3b8;
   --good: #4ade80; --bad: #f87171 } }

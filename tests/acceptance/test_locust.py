@@ -162,7 +162,7 @@ def test_servers_that_do_not_answer_are_told_of(tmp_path: Path) -> None:
         PREFIX + "KAFKA_BOOTSTRAP": "127.0.0.1:1",
         PREFIX + "POSTGRES_DSN": "postgresql://127.0.0.1:1/x",
     }
-    argv = [LOCUST, "-f", LOCUSTFILE, "--headless", "--only-summary", "--scenario", "steady"]
+    argv = [str(LOCUST), "-f", str(LOCUSTFILE), "--headless", "--only-summary", "--scenario", "steady"]
     done = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1
     assert "127.0.0.1" in done.stderr

@@ -9,7 +9,7 @@ import pytest
 
 from loadtest.generator import GeneratorReport
 from loadtest.outcome import Moment, SurgeReport
-from loadtest.page import nice_ticks, page
+from loadtest.page import COLOURS, nice_ticks, page
 from loadtest.plot import save
 from streams.audit import AuditReport
 
@@ -93,3 +93,14 @@ def test_a_surge_of_nothing_has_a_page() -> None:
 def test_ticks_are_round_and_cover_all(top: float, ticks: list[float]) -> None:
     """About four steps of 1, 2, 2.5 or 5."""
     assert nice_ticks(top) == pytest.approx(ticks)
+
+
+def test_every_colour_is_one_by_day_and_by_night() -> None:
+    """A curve in a colour that the page does not define would not be seen."""
+    made = page(REPORT, title="Surge", rows=[])
+    light, _, dark = made.partition("@media")
+    for colour in COLOURS:
+        assert all(
+            re.search(rf"--{colour}: #[0-9a-f]{{6}};", palette) for palette in (light, dark.partition("body")[0])
+        )
+        assert f".{colour} {{ stroke: var(--{colour});" in made
