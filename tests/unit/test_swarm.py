@@ -151,7 +151,8 @@ def test_a_run_as_planned_passes() -> None:
     ("course", "end", "books", "words"),
     [
         (beats(10, 10), ended(100, last_at_ms=13_000), BALANCED, "The rate was not reached"),
-        (beats(9, 10), ended(90), BALANCED, "The rate was not reached"),
+        (beats(5, 20), ended(100), BALANCED, "5 of 10 orders/s at the peak (50%)"),
+        (beats(98, 1), ended(98), BALANCED, "Only 98 of 100 orders were sent"),
         (beats(10, 10), ended(100, missing=1), BALANCED, "1 decisions never came"),
         (beats(10, 10), ended(100, repeated=2), BALANCED, "2 decisions were announced beyond"),
         (beats(10, 10), ended(100, unexpected=["accepted: 99, planned 100"]), BALANCED, "Not as planned"),
