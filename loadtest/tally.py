@@ -217,6 +217,8 @@ class Tally:
 
     def _spans(self) -> Iterator[tuple[int, int, int]]:
         """Each slot with the numbers of its first decision and of the next slot's first."""
+        if not self._slots:
+            return
         ends = [*(before for _, before in self._slots[1:]), self.decided]
         for (slot, begin), end in zip(self._slots, ends, strict=True):
             yield slot, begin, end

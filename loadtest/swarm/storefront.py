@@ -10,6 +10,7 @@ import contextlib
 import gc
 import json
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -63,7 +64,7 @@ class Storefront:
         self._told_to_stop = asyncio.Event()
         self._began_cpu_s = 0.0
 
-    async def run(self, started_at_ms: int, told_to_stop: "asyncio.Future[str]") -> Ended:
+    async def run(self, started_at_ms: int, told_to_stop: "asyncio.Task[str]") -> Ended:
         """Submit and look, from this moment on, until all is decided or has timed out; beats go to standard output."""
         self._started_at_ms, self._began_cpu_s = started_at_ms, time.process_time()
         sending = asyncio.create_task(self._send())
@@ -224,23 +225,34 @@ def _say_nothing(_: int) -> None:
     """The beats tell."""
 
 
+def _told() -> "asyncio.Queue[str]":
+    """Lines of standard input as they come, an empty one for its end. By a thread that nobody waits for at the end."""
+    told, loop = asyncio.Queue[str](), asyncio.get_running_loop()
+
+    def read() -> None:
+        while line := sys.stdin.readline():
+            loop.call_soon_threadsafe(told.put_nowait, line.strip())
+        with contextlib.suppress(RuntimeError):  # the loop may be closed by then
+            loop.call_soon_threadsafe(told.put_nowait, "")
+
+    threading.Thread(target=read, daemon=True).start()
+    return told
+
+
 async def _main() -> None:
     share = share_from(json.loads(sys.argv[1]))
     brokers = access(load())
     plan = share.plan()
     reader = await TopicReader.open(brokers, DECIDED.name, start="end")
     sender = await Sender.connect(brokers, SUBMITTED.name) if share.sends else None
-    loop = asyncio.get_running_loop()
     try:
         storefront = Storefront(share, plan, sender, reader)
         gc.freeze()
         gc.set_threshold(100_000, 50, 100)
+        told = _told()
         _say("ready", share.index)
-        started_at_ms = (await loop.run_in_executor(None, sys.stdin.readline)).strip()
-        if started_at_ms:  # else whoever started us is gone
-            told_to_stop = loop.run_in_executor(None, sys.stdin.readline)
-            _say("ended", await storefront.run(int(started_at_ms), told_to_stop))
-            await told_to_stop
+        if started_at_ms := await told.get():  # else whoever started us is gone
+            _say("ended", await storefront.run(int(started_at_ms), asyncio.create_task(told.get())))
     finally:
         await reader.close()
         if sender is not None:

@@ -144,6 +144,7 @@ def test_decisions_that_never_come_are_failures(tmp_path: Path) -> None:
     assert (ran.code, ran.verdict["sent"], ran.verdict["decided"], ran.verdict["timed_out"]) == (1, 300, 0, 300)
     assert "300 orders had no decision in time" in ran.failures
     assert "The rate was not reached" in ran.failures
+    assert ran.verdict["books"]["balanced"]  # what nobody has read is not lost
     assert any(line.startswith("DECISION") and "300(100.00%)" in line for line in ran.out.splitlines()), ran.out[-4000:]
 
 

@@ -121,3 +121,9 @@ def test_quantiles(q: float, value: float) -> None:
     """The value that so large a part of the others does not exceed; 0 of nothing."""
     assert quantile([1.0, 2.0, 3.0], q) == value
     assert quantile([], q) == 0.0
+
+
+def test_a_run_in_which_nothing_was_decided_has_a_report() -> None:
+    """Everything is missing, and that can be told."""
+    report = Tally(RUN, array("H", [1, 2])).report(0)
+    assert (report.decided, report.missing, report.seconds, report.decided_by_slot) == (0, 3, [], {})
