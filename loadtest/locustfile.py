@@ -11,7 +11,7 @@ from typing import Any
 from locust import FastHttpUser, LoadTestShape, User, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
-from locust.runners import LocalRunner, MasterRunner, WorkerRunner
+from locust.runners import STATE_INIT, LocalRunner, MasterRunner, WorkerRunner
 from locust.web import WebUI
 
 from loadtest.swarm import http, options
@@ -60,14 +60,12 @@ class HttpUser(FastHttpUser):
 class Swarm(LoadTestShape):
     """Has users in each process as long as the director directs; how the rate goes is the scenario's."""
 
-    def reset_time(self) -> None:
-        """Locust calls this when a run is about to start, before it asks for the first tick."""
-        super().reset_time()
-        _parts["director"].expect()
-
     def tick(self) -> tuple[int, float, list[type[User]] | None] | None:
         """See `LoadTestShape`."""
         director: Director = _parts["director"]
+        assert self.runner is not None
+        if self.runner.state == STATE_INIT:  # the first tick of a run
+            director.expect()
         if director.is_over:
             return None
         asked = director.options

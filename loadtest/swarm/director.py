@@ -51,6 +51,8 @@ class Director:
     def expect(self) -> None:
         """A run is about to be asked for. What is edited from now on, on the web page, is for the next."""
         self._over = threading.Event()
+        self.processes = max(1, len(self._clients()))
+        """How many of Locust's processes submit; a worker that is lost meanwhile is not made up for."""
         asked = self._environment.parsed_options
         assert asked is not None, "Locust has read its command line"
         self.options: argparse.Namespace = copy(asked)
@@ -69,11 +71,6 @@ class Director:
         self._heard.clear()
         self._started_at_ms = 0
         self._heard_at = 0.0
-
-    @property
-    def processes(self) -> int:
-        """How many of Locust's processes submit."""
-        return max(1, len(self._clients()))
 
     def start(self) -> None:
         """Begin a run; one that is still under way is waited for."""
@@ -123,6 +120,7 @@ class Director:
             books = self._ask("audit", None, "books", AUDIT_WAIT_S)
         except FloodwayError as error:
             self._troubles.append(str(error))
+            self.stop()
         if self.scenario is not None:
             self._judge(self.scenario, books, options)
         else:

@@ -63,7 +63,9 @@ def verdict(
     """Judge a run. `troubles` are failures known already; `max_p99_ms` is the limit for calm decisions, 0 for none."""
     schedule = scenario.schedule
     began_ms = min((end.started_at_ms for end in ends), default=0)
-    seconds = max(0.001, (max((end.last_at_ms for end in ends), default=0) - began_ms) / 1000)
+    ended_ms = max((end.last_at_ms for end in ends), default=0)
+    # Of storefronts that were lost, the beats are all there is; one that saw no decision has no last one.
+    seconds = (ended_ms - began_ms) / 1000 if ended_ms > began_ms else float(max(1, len(course.moments())))
     peak_s = window_s(schedule.seconds if schedule else seconds)
     found = Verdict(
         scenario=scenario.name,
