@@ -44,11 +44,10 @@ async def list_(
     elif not found:
         out.print("No ticket is open.")
     else:
-        rows = [
-            (o.level, _state(o), lasting((now - o.opened_at).total_seconds()), o.count, o.subject, o.ticket_id)
-            for o in found
-        ]
-        print_table(["level", "state", "since", "count", "subject", "ticket"], rows)
+        for one in found:
+            age = lasting((now - one.opened_at).total_seconds())
+            out.print(f"level {one.level}  {_state(one)} for {age}, {one.affected:,} affected  {one.ticket_id}")
+            out.print(f"         {one.subject}")
     return int(any(one.is_open for one in found))
 
 
@@ -77,7 +76,7 @@ async def show(ticket_id: str, *, json: bool = False) -> None:
     rows = [
         (e.at.isoformat(timespec="seconds"), e.event, e.level, e.affected, e.who or "", e.note or "") for e in events
     ]
-    print_table(["at", "event", "level", "count", "who", "note"], rows)
+    print_table(["at", "event", "level", "affected", "who", "note"], rows)
 
 
 async def ack(ticket_id: str, *, by: str | None = None, note: str | None = None, json: bool = False) -> None:

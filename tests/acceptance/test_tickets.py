@@ -46,6 +46,7 @@ async def test_a_ticket_opens_escalates_and_closes_itself(stack: Stack, tmp_path
             await parts.log.append(REPORTED.name, 0, [Entry(b"x", b"no report", parts.clock.now_ms())])
             await until(lambda: shown(floodway, level=1), within_s=30, what="a ticket that escalated")
             listed = floodway("tickets", "list", "--json")
+            assert f"1 affected  {TICKET}" in floodway("tickets", "list").out
             assert (listed.code, [one["ticket_id"] for one in listed.json_lines]) == (1, [TICKET])
             assert floodway("tickets", "ack", TICKET, "--by", "ann", "--note", "on it").code == 0
             assert "there is no ticket" in floodway("tickets", "ack", "nonsense").error.lower()
