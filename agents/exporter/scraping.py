@@ -65,7 +65,7 @@ class Scraper:
         urls = sorted({*await self._resolved(), *urls_in(self.status_dir)})
         timeout = aiohttp.ClientTimeout(total=self.timeout_s)
         async with aiohttp.ClientSession(timeout=timeout) as session:
-            found = await asyncio.gather(*(_read(session, url) for url in urls))
+            found = await asyncio.gather(*(read(session, url) for url in urls))
         return [told for told in found if told is not None]
 
     def stage_s(self, told: Iterable[Told]) -> dict[str, float]:
@@ -122,7 +122,8 @@ def parse(url: str, text: str) -> Told:
     return Told(url, samples)
 
 
-async def _read(session: aiohttp.ClientSession, url: str) -> Told | None:
+async def read(session: aiohttp.ClientSession, url: str) -> Told | None:
+    """What a process tells at its `/metrics`; None when it does not, or not in time."""
     try:
         async with session.get(f"{url}/metrics") as answer:
             if answer.status != 200:

@@ -16,6 +16,7 @@ from agents.exporter.scaling import Scaler
 from agents.exporter.settings import ExporterSettings
 from agents.observe.health import Checks, Readiness, livez, metrics
 from agents.observe.server import Handler, Server
+from agents.ops.board import Board
 from streams.settings import Settings
 
 SCALED = "intake"
@@ -33,14 +34,20 @@ async def _serve(
 ) -> None:
     looks = Looks(settings, exporter, status_dir)
     scaler = Scaler(SCALED, looks, exporter.policy(), exporter.interval_s)
-    server = await Server.start(routes(looks, scaler), exporter.host, exporter.port)
+    board = Board(Collected(looks, scaler), lambda: looks.workers)
+
+    def after_look() -> None:
+        scaler.step()
+        board.step()
+
+    server = await Server.start({**routes(looks, scaler), **board.routes()}, exporter.host, exporter.port)
     say(server.url)
     ending = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ending.set)
     try:
         await looks.connect()
-        looking = asyncio.create_task(looks.run(scaler.step), name="looks")
+        looking = asyncio.create_task(looks.run(after_look), name="looks")
         told = asyncio.create_task(ending.wait(), name="ending")
         await asyncio.wait([looking, told], return_when=asyncio.FIRST_COMPLETED)
         for task in (looking, told):

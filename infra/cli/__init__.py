@@ -37,6 +37,7 @@ COMMANDS = {
     "secrets": "Make the passwords that docker-compose.yml needs.",
     "worker": "Run workers: intake decides submissions, lifecycle carries orders on, notify tells, watch watches.",
     "exporter": "Export lag, stores and stock as metrics, and how many workers there should be.",
+    "top": "Watch rate, lag, latency, stores, stock and workers on this terminal.",
     "http": "Take orders and answer for them over HTTP.",
     "submit": "Produce order submissions from a file.",
     "report": "Report what happened to an order: paid, shipped, delivered, cancelled, …",

@@ -30,6 +30,6 @@ def exporter(*, host: str | None = None, port: int | None = None, log_level: str
     exports = load_exporter(**{name: value for name, value in chosen.items() if value is not None})
 
     def say(url: str) -> None:
-        people.print(f"Exporting on {url}: /metrics, /autoscale, /livez, /readyz. Ctrl-C ends it.")
+        people.print(f"Exporting on {url}: /ops for people, /metrics, /autoscale, /livez, /readyz. Ctrl-C ends it.")
 
     run(using, exports, Path(LOG_DIR), say)
