@@ -267,6 +267,11 @@ STORE_UP = _exporter(
 WORKERS_SEEN = _exporter(
     Kind.GAUGE, "floodway_workers", "Workers whose /metrics the exporter could read at its last look.", "role"
 )
+LAG_LOOKED = _exporter(
+    Kind.GAUGE,
+    "floodway_lag_looked_timestamp_seconds",
+    "When offsets and lag were looked at, in seconds since 1970: rates between two looks go by it.",
+)
 ARRIVING = _exporter(
     Kind.GAUGE, "floodway_arriving_per_second", "Records appended to a topic, over the last looks.", "topic"
 )

@@ -46,6 +46,7 @@ class Collected(Collector):
         yield family(metrics.COMMIT_AGE, [(key, now_s - since_s) for key, (_, since_s) in looks.moved_at_s.items()])
         yield family(metrics.DEAD_LETTERS_KEPT, [((topic,), lags.kept[topic]) for topic in LETTERS])
         yield family(metrics.UNDER_REVIEW, [((), dict(sums)[REVIEWED])])
+        yield family(metrics.LAG_LOOKED, [((), looks.lags_at_s)])
         yield family(metrics.ARRIVING, [((topic,), rate.per_s) for topic, rate in looks.arriving.items()])
         yield family(metrics.COMMITTING, [(key, rate.per_s) for key, rate in looks.committing.items()])
 

@@ -94,6 +94,7 @@ class Looks:
         self.up: dict[str, bool] = {}
         self.looked_at_s = monotonic()
         self.lags: Lags | None = None
+        self.lags_at_s = 0.0
         self.arriving: dict[str, Rate] = {}
         self.committing: dict[Followed, Rate] = {}
         self.moved_at_s: dict[Followed, tuple[int, float]] = {}
@@ -172,7 +173,7 @@ class Looks:
             if before != committed or not any(place.lag for place in places.values()):
                 since_s = now_s
             self.moved_at_s[key] = committed, since_s
-        self.lags = lags
+        self.lags, self.lags_at_s = lags, time()
 
     async def _look_at_redis(self) -> None:
         look, now_s = await self._stock_watch.look(), monotonic()

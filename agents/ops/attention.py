@@ -1,4 +1,4 @@
-"""What in a view needs somebody's attention, in words, the worst first. Everything else is shown without a colour. Pure."""
+"""What in a view needs somebody's attention, in words, the worst first; all else is shown without colour. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +9,8 @@ from agents.ops.view import View
 STUCK_S = 15.0
 REPLICA_LATE_S = 10.0
 LOOP_LATE_S = 0.5
+NEEDED = ("intake", "lifecycle")
+"""Roles without which orders stand still."""
 NAMES = {"kafka": "Kafka", "redis": "Redis", "postgres": "Postgres"}
 
 
@@ -57,7 +59,9 @@ def _stores(seen: View) -> Iterator[Note]:
         if store.is_up is False:
             yield Note(Level.BAD, f"{name} does not answer the exporter.")
         if opened := store.breakers.get("open", 0):
-            yield Note(Level.BAD, f"The breaker around {name} is open in {opened} of {all_} workers: they take no orders.")
+            yield Note(
+                Level.BAD, f"The breaker around {name} is open in {opened} of {all_} workers: they take no orders."
+            )
         if trying := store.breakers.get("half_open", 0):
             yield Note(Level.LOOK, f"{trying} of {all_} workers try whether {name} is back.")
     if seen.aside.epoch_mismatch:
@@ -69,6 +73,8 @@ def _stores(seen: View) -> Iterator[Note]:
 def _flow(seen: View) -> Iterator[Note]:
     roles = {worker.role for worker in seen.workers}
     for lag in seen.lags:
+        if lag.role not in {*roles, *NEEDED}:
+            continue  # who sends no notices has no worker for them
         if lag.records and seen.workers and lag.role not in roles:
             yield Note(Level.BAD, f"{lag.records:,.0f} records wait, and no {lag.role} worker is to be seen.")
         elif lag.stuck_s > STUCK_S:

@@ -1,4 +1,4 @@
-"""How it went: views made one after the other, each over the last seconds, and their main figures over minutes. Pure."""
+"""How it went: views made one after the other, each over the last seconds, and figures over minutes. Pure."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -46,8 +46,8 @@ class Course:
                 at,
                 seen.flow.arriving,
                 seen.flow.decided,
-                lag and lag.records,
-                lag and lag.oldest_s,
+                None if lag is None else lag.records,
+                None if lag is None else lag.oldest_s,
                 seen.p50_s,
                 seen.p99_s,
             )

@@ -151,23 +151,23 @@ def view(before: Look, now: Look, at: datetime) -> View:
         at=at,
         window_s=window.seconds,
         has_exporter=now.exporter is not None,
-        flow=_flow(window, teller),
+        flow=_flow(window, before.exporter or Told("", {}), teller),
         p50_s=quantile(latencies, 0.5),
         p99_s=quantile(latencies, 0.99),
         lags=tuple(lag for role in READS if (lag := _lag(teller, role)) is not None),
         stages=tuple(_stage(window, name) for name in STAGES),
         stores=tuple(_store(teller, now, name) for name in STORES),
         pools=_pools(teller),
-        workers=tuple(sorted((_worker(one, window, at) for one in now.workers), key=lambda w: (w.role, w.url))),
+        workers=_workers(now, window, at),
         aside=_aside(teller, at),
         advice=_advice(teller),
     )
 
 
-def _flow(window: Window, teller: Told) -> Flow:
+def _flow(window: Window, earlier: Told, teller: Told) -> Flow:
     decisions = metrics.DECISIONS
     return Flow(
-        arriving=_told(teller, metrics.ARRIVING, topic=SUBMITTED.name),
+        arriving=_arriving(earlier, teller),
         decided=window.per_s(decisions),
         accepted=window.per_s(decisions, outcome="accepted", replay="false"),
         rejected=window.per_s(decisions, outcome="rejected", replay="false"),
@@ -179,6 +179,19 @@ def _flow(window: Window, teller: Told) -> Flow:
     )
 
 
+def _arriving(earlier: Told, teller: Told) -> float | None:
+    """Between two looks of the exporter's own, whose pace is not ours; without them what it has made of more looks."""
+    topic = frozenset({("topic", SUBMITTED.name)})
+    seconds = teller.value(metrics.LAG_LOOKED.name) - earlier.value(metrics.LAG_LOOKED.name)
+    ends, before = (
+        sum(value for labels, value in told.samples.get(metrics.END.name, {}).items() if topic <= labels)
+        for told in (teller, earlier)
+    )
+    if seconds > 0 and 0 < before <= ends:
+        return (ends - before) / seconds
+    return _told(teller, metrics.ARRIVING, topic=SUBMITTED.name)
+
+
 def _lag(teller: Told, role: str) -> Lag | None:
     of = frozenset({("consumergroup", group(role))})
     sums, ages, stuck = (
@@ -187,7 +200,9 @@ def _lag(teller: Told, role: str) -> Lag | None:
     )
     if not sums:
         return None
-    return Lag(role, sum(sums), max(ages, default=0.0), max(stuck, default=0.0), _told(teller, metrics.DRAIN_S, role=role))
+    return Lag(
+        role, sum(sums), max(ages, default=0.0), max(stuck, default=0.0), _told(teller, metrics.DRAIN_S, role=role)
+    )
 
 
 def _stage(window: Window, name: str) -> Stage:
@@ -221,12 +236,18 @@ def _pools(teller: Told) -> tuple[Pool, ...]:
     return tuple(found)
 
 
-def _worker(told: Told, window: Window, at: datetime) -> Worker:
+def _workers(now: Look, window: Window, at: datetime) -> tuple[Worker, ...]:
+    """By role and address; what is no worker, as the watch, is not in it."""
+    found = [_worker(one, one.role, window, at) for one in now.workers if one.role is not None]
+    return tuple(sorted(found, key=lambda worker: (worker.role, worker.url)))
+
+
+def _worker(told: Told, role: str, window: Window, at: datetime) -> Worker:
     own = window.only(told.url)
     committed = _told(told, metrics.LAST_COMMIT)
     cpu = own.grown("process_cpu_seconds_total")
     return Worker(
-        role=told.role,
+        role=role,
         url=told.url,
         partitions=sum(told.samples.get(metrics.PARTITIONS.name, {}).values()),
         in_flight=_told(told, metrics.IN_FLIGHT) or 0.0,

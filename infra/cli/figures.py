@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-UNKNOWN = "–"
+UNKNOWN = "\u2013"
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 

@@ -1,6 +1,6 @@
 """One frame of `floodway top`: figures to the right, one line each, a colour only where something needs attention."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 from rich.console import Group, RenderableType
@@ -14,7 +14,7 @@ from infra.cli.figures import UNKNOWN, bar, clock, count, resampled, seconds, sh
 
 SPAN_S = 180.0
 """What the lines of blocks show."""
-WIDE = 112
+WIDE = 132
 """From so many columns on, tables stand beside each other."""
 MOST_ROWS = 8
 QUIET = "dim"
@@ -70,8 +70,8 @@ def _course(seen: View, points: Sequence[Point], width: int) -> RenderableType:
     gone = ""
     if lag is not None and lag.records and lag.drain_s is not None:
         gone = "does not shrink" if lag.drain_s == float("inf") else f"gone in {seconds(lag.drain_s)}"
-    add("Lag", count(lag and lag.records), "orders", lambda p: p.lag, gone)
-    add("Oldest waiting", *_split(seconds(lag and lag.oldest_s)), lambda p: p.oldest_s)
+    add("Lag", count(None if lag is None else lag.records), "orders", lambda p: p.lag, gone)
+    add("Oldest waiting", *_split(seconds(None if lag is None else lag.oldest_s)), lambda p: p.oldest_s)
     add("Latency p50", *_split(seconds(seen.p50_s)), lambda p: p.p50_s)
     add("Latency p99", *_split(seconds(seen.p99_s)), lambda p: p.p99_s)
     blocks.add_row("", "", "", Text(f"last {SPAN_S / 60:g} min", style=QUIET), "")
@@ -92,7 +92,7 @@ def _split(text: str) -> tuple[str, str]:
 
 def _workers(seen: View) -> Table:
     made = _table("Workers", "parts", "records/s", "in flight", "CPU", "memory", "committed", "breakers")
-    for worker in _few(seen.workers, made, "workers"):
+    for worker in seen.workers[:MOST_ROWS]:
         made.add_row(
             f"{worker.role} {urlsplit(worker.url).netloc.removeprefix('127.0.0.1')}",
             count(worker.partitions),
@@ -103,6 +103,7 @@ def _workers(seen: View) -> Table:
             seconds(worker.commit_age_s) + (" ago" if worker.commit_age_s is not None else ""),
             _breakers_of(worker),
         )
+    _rest(made, len(seen.workers))
     if not seen.workers:
         made.add_row(Text("none to be seen", style=QUIET))
     return made
@@ -116,19 +117,22 @@ def _breakers_of(worker: Worker) -> Text:
 
 
 def _stores(seen: View) -> Table:
-    made = _table("Stores", "answers in", "breakers")
+    made = _table("Stores", "answers in", "breakers", "")
     for store in seen.stores:
         if store.is_up is False:
             answers = Text("does not answer", style=STYLES[Level.BAD])
         else:
             answers = Text(seconds(store.probe_s))
-        made.add_row(NAMES[store.name], answers, _states(store))
-    aside = seen.aside
-    if aside.replica_delay_s is not None:
-        made.add_row("Replica", seconds(aside.replica_delay_s), Text("behind", style=QUIET))
-    if aside.redis_memory_bytes is not None:
-        made.add_row("Redis", size(aside.redis_memory_bytes), Text(f"{share(aside.redis_cpu_ratio)} CPU", style=QUIET))
+        made.add_row(NAMES[store.name], answers, _states(store), Text(_more(store.name, seen.aside), style=QUIET))
     return made
+
+
+def _more(store: str, aside: Aside) -> str:
+    if store == "redis" and aside.redis_memory_bytes is not None:
+        return f"{size(aside.redis_memory_bytes)}, {share(aside.redis_cpu_ratio)} of a core"
+    if store == "postgres" and aside.replica_delay_s is not None:
+        return f"replica {seconds(aside.replica_delay_s)} behind" if aside.replica_delay_s else "replica up to date"
+    return ""
 
 
 def _states(store: Store) -> Text:
@@ -143,10 +147,11 @@ def _states(store: Store) -> Text:
 
 def _pools(seen: View) -> Table:
     made = _table("Pools", "free", "held", "sold", "SKUs", "low", "out", "")
-    for pool in _few(seen.pools, made, "pools"):
+    for pool in seen.pools[:MOST_ROWS]:
         figures = (pool.free, pool.held, pool.sold, pool.skus, pool.low, pool.out)
         left = Text(bar(pool.free, pool.free + pool.held + pool.sold, 10), style=QUIET)
         made.add_row(pool.name, *map(count, figures), left)
+    _rest(made, len(seen.pools))
     if not seen.pools:
         made.add_row(Text("no stock yet" if seen.has_exporter else "not known without the exporter", style=QUIET))
     return made
@@ -186,9 +191,10 @@ def _table(*columns: str) -> Table:
     return made
 
 
-def _few(rows: Sequence[object], table: Table, what: str) -> Iterable:  # type: ignore[type-arg]
-    """As many as there is room for; the table says how many more there are."""
-    return rows
+def _rest(made: Table, rows: int) -> None:
+    """Tell how many rows there was no room for."""
+    if rows > MOST_ROWS:
+        made.add_row(Text(f"and {rows - MOST_ROWS:,} more", style=QUIET))
 
 
 def _beside(left: Table, right: Table) -> Table:

@@ -49,6 +49,8 @@ NOT_STARTED = (
     "agents.worker.run",
     "agents.watcher.run",
     "agents.exporter.serve.run",
+    "agents.ops.reading.Reader.look",
+    "agents.ops.reading.Reader.remember",
     "agents.http.serve.run",
     "loadtest.simulation.search._runner",
     "infra.cli.simulate.run_one",
