@@ -156,7 +156,7 @@ async def find_orders(
 def quarantined(waiting: Waiting, partition: int, seen_at: datetime) -> Quarantined:
     """A waiting record as the ledger keeps it."""
     record, source, why = waiting
-    ref = why if isinstance(why, Ref) else Ref("", "", "")
+    ref = (why.ref if isinstance(why, UnknownCode) else why) or Ref("", "", "")
     subject = why.code if isinstance(why, UnknownCode) else " ".join(filter(None, why))
     return Quarantined(
         partition=partition,
@@ -176,7 +176,7 @@ def quarantined(waiting: Waiting, partition: int, seen_at: datetime) -> Quaranti
 
 def tickets(waiting: Sequence[Waiting], opened_at: datetime) -> list[TicketToOpen]:
     """One ticket for each source and unknown code, however many records have it."""
-    codes = {why for _, _, why in waiting if isinstance(why, UnknownCode)}
+    codes = {why[:2] for _, _, why in waiting if isinstance(why, UnknownCode)}
     made = []
     for source, code in sorted(codes):
         ticket = Ticket(

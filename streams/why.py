@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from streams.core.books import OrderRecord, StepRecord, StepResult, StoredDecision
 from streams.core.stages import EXPECTED_H, NEXT, Stage, first_times, stages
@@ -62,6 +62,15 @@ class Because(Struct, frozen=True, omit_defaults=True):
     note: str | None = None
 
 
+class Waits(Struct, frozen=True):
+    """What a source said of the order that could not be taken yet: since when, who, why not, and the code or name."""
+
+    since: datetime
+    source: str
+    why: str
+    what: str
+
+
 class Took(Struct, frozen=True, omit_defaults=True):
     """A stage: when it began and ended, who owns it, how many seconds it took so far, and how late it is or was."""
 
@@ -100,6 +109,7 @@ class Why(Struct, frozen=True, omit_defaults=True):
     owner: str | None = None
     waits_for: str | None = None
     late: tuple[Took, ...] = ()
+    waiting: tuple[Waits, ...] = ()
 
 
 async def why(ledger: Ledger, which: Which, *, now: datetime, token: str | None = None) -> Why:
@@ -115,7 +125,12 @@ async def why(ledger: Ledger, which: Which, *, now: datetime, token: str | None 
     order = await ledger.find_order(decision.order_id, token=token)
     if order is None:
         return _rejected(channel, submission_id, decision)
-    return explain(order, decision, await ledger.step_records(order.order_id, token=token), now)
+    steps = await ledger.step_records(order.order_id, token=token)
+    number = None if order.channel_order_no is None else (order.channel, order.channel_order_no)
+    shipments = {step.part[0] for step in steps if step.part[0]}
+    waiting = await ledger.waiting_of(order.order_id, number, sorted(shipments), token=token)
+    told = tuple(Waits(one.seen_at, one.source, one.reason, one.subject) for one in waiting)
+    return structs.replace(explain(order, decision, steps, now), waiting=told)
 
 
 def explain(

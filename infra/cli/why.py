@@ -38,6 +38,9 @@ async def why(which: str, *, json: bool = False) -> None:
     for stage in found.late:
         of = f" of {stage.shipment}" if stage.shipment else ""
         out.print(f"Late: {stage.name}{of}, by {span(stage.late_s)}; it is {stage.owner}'s.", style="bold red")
+    for waits in found.waiting:
+        told = f"{waits.source} said {waits.what!r}, which waits since {waits.since.isoformat()}: {waits.why}"
+        out.print(told.replace("_", " "), style="bold yellow")
     if found.axes:
         out.print(", ".join(f"{axis}: {name}" for axis, name in found.axes.items()))
     if found.stages:

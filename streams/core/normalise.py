@@ -77,10 +77,11 @@ class Said(NamedTuple):
 
 
 class UnknownCode(NamedTuple):
-    """A code that the mapping of its source does not have."""
+    """A code that the mapping of its source does not have, and what it was said of, where that can be read."""
 
     source: str
     code: str
+    ref: Ref | None = None
 
 
 class Normaliser:
@@ -113,7 +114,9 @@ class Normaliser:
                 return Undecodable("missing_field", f"no {name} in what {mapping.source} sent", _where(mapping, name))
         kind = mapping.codes.get(found["code"])
         if kind is None:
-            return UnknownCode(mapping.source, _clean(found["code"], MAX_ID))
+            ref = _reference(mapping, found)
+            known = ref if isinstance(ref, Ref) else None
+            return UnknownCode(mapping.source, _clean(found["code"], MAX_ID), known)
         return self._said(kind, found)
 
     def _said(self, kind: ReportType, found: Mapping[str, str]) -> Said | Undecodable:

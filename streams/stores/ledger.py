@@ -49,6 +49,8 @@ MAX_BATCH = 5_000
 """Bookings, keys, orders or steps in one call; what a transaction may hold and a worker has to repeat is bounded."""
 NAMED_MOST = 5
 """Orders that are told of one name; more of them help nobody to choose."""
+WAITING_MOST = 100
+"""Records that wait that are told of one order."""
 
 
 def nothing(_: Sequence[Taken]) -> Sequence[Message]:
@@ -250,6 +252,12 @@ class Ledger(Protocol):
 
         Those of one batch may share a trace. See `token` in `find_decision`.
         """
+        ...
+
+    async def waiting_of(
+        self, order_id: UUID, number: ChannelNumber | None, shipments: Sequence[str], *, token: str | None = None
+    ) -> list[Quarantined]:
+        """Up to WAITING_MOST records that wait and were said of this order, its number or parcels; from the replica."""
         ...
 
     async def steps(self, order_id: UUID, *, token: str | None = None) -> list[tuple[datetime, str, str, str]]:

@@ -17,8 +17,8 @@ from streams.core.books import (
 )
 from streams.core.ticketing import Kept
 from streams.messages import Ticket, TicketEvent
-from streams.stores.ledger import Ledger
-from streams.stores.ledger_rules import StepKey, digest_of
+from streams.stores.ledger import WAITING_MOST, Ledger
+from streams.stores.ledger_rules import StepKey, check_token, digest_of
 
 
 class FakeOutbox(Ledger):
@@ -84,6 +84,20 @@ class FakeOutbox(Ledger):
             if reason in (None, record.reason) and (subjects is None or f"{record.source}:{record.subject}" in subjects)
         ]
         return sorted(found, key=lambda r: (r.seen_at, r.partition, r.offset))[:limit]
+
+    async def waiting_of(
+        self, order_id: UUID, number: ChannelNumber | None, shipments: Sequence[str], *, token: str | None = None
+    ) -> list[Quarantined]:
+        """See `Ledger`."""
+        check_token(token)
+        found = [
+            record
+            for record in await self.quarantined(None, len(self.waiting))
+            if record.order_id == order_id
+            or (number is not None and (record.channel, record.channel_order_no) == number)
+            or (record.shipment is not None and record.shipment in shipments)
+        ]
+        return found[:WAITING_MOST]
 
     async def resolvable(self, limit: int) -> list[Quarantined]:
         """See `Ledger`."""

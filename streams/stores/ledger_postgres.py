@@ -20,6 +20,7 @@ from streams.core.books import (
     Persisted,
     PromotionRecord,
     PromotionState,
+    Quarantined,
     Step,
     StepRecord,
     StepResult,
@@ -30,11 +31,12 @@ from streams.core.identity import SubmissionKey
 from streams.errors import LedgerUnavailable
 from streams.stores import ledger_rows as rows
 from streams.stores import ledger_statements as statements
-from streams.stores.ledger import FAILED_OVER, Tell, nothing
+from streams.stores.ledger import FAILED_OVER, WAITING_MOST, Tell, nothing
 from streams.stores.ledger_codes import ACTIONS
 from streams.stores.ledger_connections import SQL, Reader, open_pool, primary, under_epoch
 from streams.stores.ledger_errors import outages
 from streams.stores.ledger_migrations import load_migrations, migrate
+from streams.stores.ledger_outbox import quarantined
 from streams.stores.ledger_postgres_outbox import PostgresOutbox
 from streams.stores.ledger_postgres_standings import PostgresStandings
 from streams.stores.ledger_rules import (
@@ -294,6 +296,15 @@ class PostgresLedger(PostgresOutbox, PostgresStandings):
         """See `Ledger`."""
         check_token(token)
         return await self._reader.read(lambda connection: statements.find_named(connection, name), token)
+
+    async def waiting_of(
+        self, order_id: UUID, number: ChannelNumber | None, shipments: Sequence[str], *, token: str | None = None
+    ) -> list[Quarantined]:
+        """See `Ledger`."""
+        check_token(token)
+        asked = (order_id, *(number or (None, None)), list(shipments), WAITING_MOST)
+        found = await self._reader.read(lambda connection: connection.fetch(SQL["waiting_of"], *asked), token)
+        return [quarantined(row) for row in found]
 
     async def steps(self, order_id: UUID, *, token: str | None = None) -> list[tuple[datetime, str, str, str]]:
         """See `Ledger`."""

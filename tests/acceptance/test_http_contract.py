@@ -43,7 +43,7 @@ def test_no_contract_breach_and_no_server_error(settings: Settings, running: Wor
         tested.get("/v1/orders/contract:known?wait=10")
         argv = [
             str(Path(sys.executable).with_name("schemathesis")), "run", f"http://127.0.0.1:{tested.port}/openapi.json",
-            "--max-examples", "15", "--seed", "1", "--generation-deterministic", "--request-timeout", "20",
+            "--max-examples", "10", "--seed", "1", "--generation-deterministic", "--request-timeout", "20",
             "--phases", "examples,coverage,fuzzing", "--no-color", "--workers", "1", "--max-failures", "5",
         ]  # fmt: skip
         done = subprocess.run(

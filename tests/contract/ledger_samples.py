@@ -69,4 +69,5 @@ SAMPLES = {
     "0005_deliveries": DELIVERED,
     "0006_traces": DELIVERED,
     "0007_watch": WATCHED,
+    "0008_waiting": WATCHED,
 }

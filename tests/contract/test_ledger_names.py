@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
-from ledger_values import EPOCH, accepted, rejected
+from ledger_values import EPOCH, NOW, accepted, rejected
 from msgspec import structs
 
+from streams.core.books import Quarantined
 from streams.finding import find, which_order
 from streams.stores.ledger import NAMED_MOST, Ledger
 from streams.stores.ledger_connections import SQL
@@ -50,6 +51,30 @@ async def test_orders_are_found_by_number_and_by_trace(ledger: Ledger) -> None:
     assert set(found) <= {one.order_id for one in traced}
     assert await ledger.find_named(made[7].intent.trace_id, token=token) == [made[7].order_id]
     assert await ledger.find_named("b" * 32, token=token) == []
+
+
+async def test_what_waits_is_found_by_the_order_it_was_said_of(ledger: Ledger) -> None:
+    """By its id, its channel's number, a parcel of it; not what was said of others, or what is taken by now."""
+    order_id = UUID(int=5)
+    empty = Quarantined(0, 0, NOW, "unknown_code", "jd", "NEW", None, None, None, None, b"", ())
+    mine = [
+        empty._replace(offset=1, value=b"1", order_id=order_id),
+        empty._replace(offset=2, value=b"2", channel="jd", channel_order_no="77"),
+        empty._replace(offset=3, value=b"3", shipment="SF1"),
+    ]
+    others = [
+        empty._replace(offset=4, value=b"4"),
+        empty._replace(offset=5, value=b"5", channel="tmall", channel_order_no="77"),
+        empty._replace(offset=6, value=b"6", shipment="SF2", order_id=UUID(int=6)),
+    ]
+    await ledger.quarantine([*others, *mine], [])
+    token = (await ledger.persist([accepted(1)], EPOCH)).token
+    found = await ledger.waiting_of(order_id, ("jd", "77"), ["SF1", "SF9"], token=token)
+    assert [record.offset for record in found] == [1, 2, 3]
+    assert [record.offset for record in await ledger.waiting_of(order_id, None, [], token=token)] == [1]
+    await ledger.release(mine)
+    token = (await ledger.persist([accepted(2)], EPOCH)).token
+    assert await ledger.waiting_of(order_id, ("jd", "77"), ["SF1"], token=token) == []
 
 
 @pytest.mark.parametrize("orders", [20_000, pytest.param(1_000_000, marks=pytest.mark.slow)])

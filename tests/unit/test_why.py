@@ -11,7 +11,9 @@ from msgspec import structs
 
 from streams.errors import Refused, UnknownThing
 from streams.finding import Ambiguous, which_order
+from streams.lifecycle import Lifecycle
 from streams.messages import Report, ReportType
+from streams.topics import REPORTED, SOURCE_HEADER
 from streams.why import why
 
 TRACE = "1" * 32
@@ -103,6 +105,19 @@ async def test_an_order_is_found_by_the_trace_it_came_under() -> None:
         await why(made.ledger, which_order(TRACE), now=NOW)
     others = [(await why(made.ledger, ("web", name), now=NOW)).order_id for name in ("s-1", "s-2")]
     assert all(str(order_id) in str(refused.value) for order_id in others)
+
+
+async def test_what_waits_in_quarantine_is_told_of_its_order() -> None:
+    """A code that no mapping has, of the order's number: since when, who said it, and what is missing."""
+    made = await world()
+    order = structs.replace(submission("s-1"), channel="jd", channel_order_no="287654321098")
+    (order_id,) = await accepted(made, order)
+    said_of = b'{"orderId": 287654321098, "orderState": "%b", "modified": "2026-09-21 22:15:00"}'
+    values = [said_of % b"NEVER_HEARD", said_of.replace(b"098", b"099") % b"NEVER_HEARD"]
+    records = [FakeRecord(n, value, headers=((SOURCE_HEADER, b"jd"),)) for n, value in enumerate(values)]
+    await Lifecycle(made.parts()).take(FakeChunk(records, topic=REPORTED.name))
+    (waits,) = (await why(made.ledger, order_id, now=NOW)).waiting
+    assert (waits.source, waits.why, waits.what) == ("jd", "unknown_code", "NEVER_HEARD")
 
 
 async def test_an_order_at_its_end_waits_for_nobody() -> None:

@@ -154,6 +154,11 @@ SELECT * FROM quarantine
  WHERE ($1::text IS NULL OR reason = $1) AND ($3::text[] IS NULL OR source || ':' || subject = ANY ($3))
  ORDER BY seen_at, log_partition, log_offset LIMIT $2
 
+-- name: waiting_of
+SELECT * FROM quarantine
+ WHERE order_id = $1 OR (channel = $2 AND channel_order_no = $3) OR shipment = ANY ($4::text[])
+ ORDER BY seen_at, log_partition, log_offset LIMIT $5
+
 -- name: resolvable
 -- What waited for an order or a parcel that is known by now.
 SELECT q.* FROM quarantine q
