@@ -118,7 +118,7 @@ function drawNote(stages) {
   $("note").className = late ? "late-text" : "";
   if (story.reason) $("note").textContent = named(story.reason);
   else if (late) $("note").textContent = word("since", { stage: named(at.name), span: span(at.late), who: named(at.owner), when: moment(at.began_at) });
-  else if (next) $("note").textContent = `${named(at.name)}${word("colon")}${at.due - now() < 1000 ? word("soon") : `${word("by")} ${moment(at.due)}`}`;
+  else if (next && next.name !== "confirmation") $("note").textContent = `${named(at.name)}${word("colon")}${at.due - now() < 1000 ? word("soon") : `${word("by")} ${moment(at.due)}`}`;
   else $("note").textContent = "";
 }
 
@@ -153,7 +153,7 @@ function drawStages(stages) {
   if (!stages.length) return;
   const start = Math.min(...stages.map((s) => s.from)), reach = Math.max(...stages.map((s) => s.to)), past = reach - start;
   // What is still expected is shown as far as it does not push what has been into a corner.
-  const end = Math.max(start + 1000, Math.min(Math.max(reach, ...stages.filter((s) => s.open).map((s) => s.due)), reach + Math.max(past, 60000)));
+  const end = Math.max(start + 1000, Math.min(Math.max(reach, ...stages.filter((s) => s.open).map((s) => s.due)), reach + 0.35 * past));
   const place = (at) => (100 * (Math.min(Math.max(at, start), end) - start)) / (end - start);
   $("stages").replaceChildren(...stages.map((stage) => {
     const track = element("div", undefined, "track"), figure = element("span", undefined, "took");
@@ -180,7 +180,7 @@ function drawAxis(start, end, place) {
   const narrow = window.innerWidth < 640, most = narrow ? 3 : 5, step = 1000 * (TICKS_S.find((s) => (end - start) / 1000 / s <= most) || TICKS_S.at(-1));
   const shift = new Date(start).getTimezoneOffset() * 60000;
   const ticks = [start];
-  for (let at = (Math.floor((start - shift) / step) + 1) * step + shift; at < end; at += step) if (place(at) > (narrow ? 26 : 18) && place(at) < (narrow ? 88 : 94)) ticks.push(at);
+  for (let at = (Math.floor((start - shift) / step) + 1) * step + shift; at < end; at += step) if (place(at) > (step < 60000 ? 32 : narrow ? 26 : 22) && place(at) < (narrow ? 88 : 94)) ticks.push(at);
   const options = step >= 86400000 ? { month: "short", day: "numeric" } : { hour: "2-digit", minute: "2-digit", hourCycle: "h23", ...(step < 60000 ? { second: "2-digit" } : {}) };
   let day = null;
   $("axis").replaceChildren(...ticks.map((at) => {
@@ -194,11 +194,11 @@ function drawAxis(start, end, place) {
 
 function drawMoments() {
   const moments = story.moments.map((one, i) => ({ ...one, i, when: Date.parse(one.occurred_at || one.at) })).sort((a, b) => b.when - a.when || b.i - a.i);
-  const days = new Map();
+  const days = new Map(), seconds = moments.length && moments[0].when - moments.at(-1).when < 6e5 ? { second: "2-digit" } : {};
   for (const one of moments) {
     const day = format(one.when, { weekday: "long", month: "long", day: "numeric" });
     if (!days.has(day)) days.set(day, element("ol", undefined, "moments"));
-    const result = one.result && named(one.result), time = element("time", format(one.when, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }));
+    const result = one.result && named(one.result), time = element("time", format(one.when, { hour: "2-digit", minute: "2-digit", ...seconds, hourCycle: "h23" }));
     time.dateTime = one.occurred_at || one.at;
     const item = element("li", undefined, `${known && !known.has(one.id) ? "new" : ""}${one === moments[0] ? " latest" : ""}`.trim());
     const more = one.note || [one.shipment, one.sku].filter(Boolean).join(" · ");
