@@ -1,5 +1,6 @@
 """docker-compose.yml: what Compose's own program says of it, and what holds between it and the project."""
 
+import os
 import re
 import subprocess
 import tomllib
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 from composed import ROOT, compose, mounted, ours, services, tool
 
+from agents.exporter import settings as exporter
+from agents.exporter.settings import ExporterSettings
 from agents.http import settings as http
 from agents.http.settings import HttpSettings
 from infra.cli import app
@@ -106,6 +109,7 @@ def test_settings_are_real(name: str) -> None:
     known = {PREFIX + field.name.upper() for field in fields(Settings)}
     known |= {PREFIX + field.upper() + FILE_SUFFIX for field in FROM_FILES}
     known |= {http.PREFIX + field.name.upper() for field in fields(HttpSettings)}
+    known |= {exporter.PREFIX + field.name.upper() for field in fields(ExporterSettings)}
     environment: dict[str, str] = services()[name].get("environment", {})
     given = {key for key in environment if key.startswith("FLOODWAY")}
     assert given <= known, given - known
@@ -116,6 +120,22 @@ def test_settings_are_real(name: str) -> None:
 def test_commands_are_real(name: str) -> None:
     """Each command of ours parses with the real command line, which is the image's entry point."""
     app.parse_args([str(word) for word in services()[name]["command"]], exit_on_error=False, print_error=False)
+
+
+def test_the_load_test_finds_its_file() -> None:
+    """Locust reads our file where the image has it, and takes the service's words."""
+    dockerfile = (ROOT / "infra/docker/Dockerfile").read_text()
+    found = re.search(
+        r"^ENV LOCUST_LOCUSTFILE=/opt/floodway/lib/python(.+)/site-packages/(.+)$", dockerfile, re.MULTILINE
+    )
+    assert found
+    assert f"FROM python:{found[1]}." in dockerfile
+    service = services()["loadtest"]
+    argv = [tool(service["entrypoint"][0]), *service["command"], "--list"]
+    env = {**os.environ, "LOCUST_LOCUSTFILE": str(ROOT / found[2])}
+    done = subprocess.run(argv, env=env, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert {"KafkaUser", "HttpUser"} <= set(done.stdout.split())
 
 
 def test_no_password_stands_in_the_file() -> None:
@@ -145,9 +165,9 @@ def test_files_of_secrets_are_given(name: str) -> None:
 def test_versions_are_those_of_the_project() -> None:
     """Our image has the project's version, Kafka's that of the pom: the native stack and containers run the same."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert {service["image"].rpartition("-")[0] or service["image"] for service in ours().values()} <= {
+    assert {service["image"] for service in ours().values()} == {
         f"floodway:{project['version']}",
-        f"floodway:{project['version']}-loadtest".rpartition("-")[0],
+        f"floodway-loadtest:{project['version']}",
     }
     assert services()["kafka"]["image"] == f"apache/kafka:{kafka.version()}"
     assert services()["postgres"]["image"] == services()["replica"]["image"]

@@ -17,6 +17,8 @@ import yaml
 from composed import ROOT, tool
 from jsonschema import Draft202012Validator
 
+from agents.exporter import settings as exporter
+from agents.exporter.settings import ExporterSettings, load_exporter
 from agents.http import settings as http
 from agents.http.settings import HttpSettings
 from agents.roles import group
@@ -138,15 +140,15 @@ def test_settings_and_commands_are_real(overlay: str) -> None:
     files = {PREFIX + name.upper() + FILE_SUFFIX for name in FROM_FILES}
     known = {PREFIX + field.name.upper() for field in fields(Settings)} | files
     known |= {http.PREFIX + field.name.upper() for field in fields(HttpSettings)}
-    for name, template in pods(overlay).items():
+    known |= {exporter.PREFIX + field.name.upper() for field in fields(ExporterSettings)}
+    for template in pods(overlay).values():
         environ = settings_of(overlay, template)
         assert environ.keys() <= known
         load({name: value for name, value in environ.items() if name not in files})
-        if name != "floodway-exporter":  # a command that is still to come
-            app.parse_args([str(word) for word in container(template)["args"]], exit_on_error=False, print_error=False)
+        app.parse_args([str(word) for word in container(template)["args"]], exit_on_error=False, print_error=False)
         (where,) = [one["mountPath"] for one in container(template)["volumeMounts"] if one["name"] == "secrets"]
-        for variable, value in environ.items():
-            if variable.endswith(FILE_SUFFIX):
+        for name, value in environ.items():
+            if name.endswith(FILE_SUFFIX):
                 assert re.fullmatch(re.escape(where) + r"/[a-z_]+", value), value
 
 
@@ -157,10 +159,12 @@ def test_probes_ask_what_is_served(overlay: str) -> None:
         one = container(made["spec"]["template"])
         ports = {port["name"]: port["containerPort"] for port in one["ports"]}
         environ = settings_of(overlay, made["spec"]["template"])
-        assert str(ports["metrics"]) == environ["FLOODWAY_METRICS_PORT"], name
         assert environ["FLOODWAY_METRICS_HOST"] == "0.0.0.0"
-        annotations = made["spec"]["template"]["metadata"]["annotations"]
-        assert annotations["prometheus.io/port"] == str(ports["metrics"])
+        if "metrics" in ports:
+            variable = "FLOODWAY_EXPORTER_PORT" if name == "floodway-exporter" else "FLOODWAY_METRICS_PORT"
+            assert str(ports["metrics"]) == environ[variable], name
+            annotations = made["spec"]["template"]["metadata"]["annotations"]
+            assert annotations["prometheus.io/port"] == str(ports["metrics"])
         for probe, path in (("startupProbe", "/livez"), ("livenessProbe", "/livez"), ("readinessProbe", "/readyz")):
             assert one[probe]["httpGet"]["path"] == path
             assert one[probe]["httpGet"]["port"] in ports
@@ -192,6 +196,11 @@ def test_selectors_find_pods(overlay: str) -> None:
 
     for made in of_kind(overlay, "Service").values():
         assert matched(made["spec"]["selector"]) == 1
+    looked_at = settings_of(overlay, pods(overlay)["floodway-exporter"])["FLOODWAY_EXPORTER_WORKERS"]
+    for target in looked_at.split(","):
+        name, port = target.split(":")
+        assert of_kind(overlay, "Service")[name]["spec"]["clusterIP"] == "None"
+        assert of_kind(overlay, "Service")[name]["spec"]["ports"][0]["port"] == int(port)
     for made in of_kind(overlay, "PodDisruptionBudget").values():
         assert matched(made["spec"]["selector"]["matchLabels"]) == 1
         component = made["metadata"]["name"]
@@ -204,10 +213,11 @@ def test_selectors_find_pods(overlay: str) -> None:
 
 @pytest.mark.parametrize("overlay", [name for name in OVERLAYS if name.startswith("keda-")])
 def test_scaling_is_of_what_there_is(overlay: str) -> None:
-    """Intake and lifecycle are scaled, within the partitions; groups, topics and metrics are the code's."""
+    """Intake is scaled, by lag lifecycle too, within the partitions; groups, topics and metrics are the code's."""
     scaled, deployments = of_kind(overlay, "ScaledObject"), of_kind(overlay, "Deployment")
     topics = {topic.name for topic in ALL}
-    assert scaled.keys() == {"floodway-intake", "floodway-lifecycle"}
+    assert scaled.keys() == {"floodway-intake"} | ({"floodway-lifecycle"} if overlay == "keda-kafka" else set())
+    advice = load_exporter(settings_of(overlay, deployments["floodway-exporter"]["spec"]["template"]))
     for name, made in scaled.items():
         spec, role = made["spec"], name.removeprefix("floodway-")
         target = deployments[spec["scaleTargetRef"]["name"]]
@@ -229,9 +239,17 @@ def test_scaling_is_of_what_there_is(overlay: str) -> None:
             case "prometheus":
                 names = set(re.findall(r"\b(?:floodway|kafka)_\w+", given["query"]))
                 assert names == {metrics.DESIRED.name}
+                assert (advice.autoscale_min, advice.autoscale_max) == (
+                    spec["minReplicaCount"],
+                    spec["maxReplicaCount"],
+                )
                 assert f'role="{role}"' in given["query"]
             case "metrics-api":
-                service, port = "floodway-exporter", 9464
+                service, port = "floodway-exporter", advice.port
+                assert (advice.autoscale_min, advice.autoscale_max) == (
+                    spec["minReplicaCount"],
+                    spec["maxReplicaCount"],
+                )
                 assert given["url"] == f"http://{service}.floodway.svc:{port}/autoscale?role={role}"
                 assert of_kind(overlay, "Service")[service]["spec"]["ports"][0]["port"] == port
 
