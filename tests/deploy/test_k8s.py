@@ -197,6 +197,8 @@ def test_selectors_find_pods(overlay: str) -> None:
     for made in of_kind(overlay, "Service").values():
         assert matched(made["spec"]["selector"]) == 1
     looked_at = settings_of(overlay, pods(overlay)["floodway-exporter"])["FLOODWAY_EXPORTER_WORKERS"]
+    workers = {name for name, made in pods(overlay).items() if container(made)["args"][0] == "worker"}
+    assert {target.partition(":")[0] for target in looked_at.split(",")} == workers
     for target in looked_at.split(","):
         name, port = target.split(":")
         assert of_kind(overlay, "Service")[name]["spec"]["clusterIP"] == "None"
