@@ -224,6 +224,7 @@ async def _compare(
             if one != other:
                 report.note(kind, f"order {number}: {one} in order, {other} as it came")
     report.statuses = dict(Counter(stood.axes[-1] for stood in as_it_came.values()))
+    await _compare_stock(parts, tidy, messy, report)
     topics = (CHANGED.name, NOTIFICATIONS.name, PICKLISTS.name)
     ids, changes = await messages_of(parts.settings, topics)
     tidily, messily = told(ids, tidy.numbers), told(ids, messy.numbers)
@@ -237,6 +238,23 @@ async def _compare(
     report.told_again = tidily.repeated + messily.repeated
     report.state_delay_s = delays(changes, sent, messy.numbers)
     show("comparing twins", len(in_order), len(in_order))
+
+
+async def _compare_stock(parts: Parts, tidy: Series, messy: Series, report: WeekReport) -> None:
+    """Unit by unit: each SKU of a series has its twin."""
+    shelves: list[dict[tuple[str, str], tuple[int, int, int]]] = []
+    for series in (tidy, messy):
+        skus = {line.sku for one in series.placed for line in one.submission.lines}
+        shelves.append(
+            {
+                (pool.sku.partition("-")[2], pool.pool): (pool.free, pool.held, pool.sold)
+                async for pool in parts.stock.pools(sorted(skus))
+            }
+        )
+    for place in sorted(shelves[0].keys() | shelves[1].keys()):
+        one, other = shelves[0].get(place), shelves[1].get(place)
+        if one != other:
+            report.note("stock", f"{place}: (free, held, sold) {one} in order, {other} as it came")
 
 
 @contextlib.asynccontextmanager

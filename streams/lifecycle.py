@@ -26,6 +26,7 @@ from streams.outbox import Outbox
 from streams.parts import Parts
 from streams.quarantine import Quarantine
 from streams.reports import Reported, Waiting
+from streams.restocking import Restocker
 from streams.retry import until_available
 from streams.sources import normalisers
 from streams.steps import Told, check_newest, find_orders, take_steps
@@ -58,6 +59,7 @@ class Lifecycle:
         self._sources = normalisers(parts.settings.sources_dir) if sources is None else sources
         self._quarantine = Quarantine(parts, self._sources, self._outbox)
         self._expiry = Expiry(parts, self._guard, self._outbox)
+        self._restocker = Restocker(parts, self._guard)
         self._looks_after_ms = 0
         self._retakes = asyncio.Semaphore(RETAKES_AT_ONCE)
 
@@ -96,6 +98,7 @@ class Lifecycle:
         if now_ms < self._looks_after_ms:
             return
         await self.send_left()
+        await self.put_back_left()
         while await self.take_waiting() >= quarantine.AT_ONCE:
             pass
         self._looks_after_ms = now_ms + int(self._parts.settings.outbox_grace_s * 1000)
@@ -103,6 +106,10 @@ class Lifecycle:
     async def send_left(self) -> int:
         """Tell what processes that died have left unsaid; returns how many batches that were."""
         return await self._outbox.send_left()
+
+    async def put_back_left(self) -> int:
+        """Finish what processes that died have begun to put back on the shelf; returns how many claims that were."""
+        return await self._restocker.take_left()
 
     async def take_waiting(self) -> int:
         """Take what waited in quarantine and can be taken by now; returns how many records that were."""
@@ -148,6 +155,7 @@ class Lifecycle:
         lost, told = await self._guard.call("reports", call)
         await self._outbox.send(told.messages, told.token)
         self._count_delays(told)
+        await self._restocker.after([report for _, report in wave], told.written)
         return [record for record, report in wave if report.order_id in lost and report.type in MOVING_STOCK]
 
     def _count_delays(self, told: Told) -> None:

@@ -45,6 +45,8 @@ class Books:
             return f"{unsettled} expired holds are not settled"
         if world.ledger.outbox:
             return f"{len(world.ledger.outbox)} batches stand in the outbox"
+        if open_ := world.ledger.claims.keys() - world.ledger.restocked:
+            return f"{len(open_)} orders' units are to be put back on the shelf"
         now_ms = world.clock.now_ms()
         for record in world.ledger.saved_promotions.values():
             half_way = record.state in {PromotionState.OPENING, PromotionState.CLOSING}

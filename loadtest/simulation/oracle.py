@@ -133,6 +133,9 @@ class Oracle:
         for order in self._world.ledger.accepted.values() if owed else ():
             if order.state is State.HELD and order.order_id.bytes in self._refused:
                 owed.subtract(dict(order.quantities))
+        for key, claim in self._world.ledger.claims.items() if owed else ():
+            if key not in self._world.ledger.restocked:  # put back, sold again, and only then lost: it is done again
+                owed.subtract(dict(claim.quantities))
         if +owed:
             self._trace.fail("below_zero", f"rebuilt with {self.owed}, of which nobody cancelled {dict(+owed)}")
 

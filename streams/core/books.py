@@ -86,6 +86,7 @@ class Action(StrEnum):
     MOVE = "move"
     OPEN = "open"
     SWEEP = "sweep"
+    RESTOCK = "restock"
 
 
 class Movement(NamedTuple):
@@ -181,6 +182,27 @@ class Position(NamedTuple):
     state: State
     reached: Mapping[Part, frozenset[int]]
     steps: int
+
+
+class RestockAsked(NamedTuple):
+    """Sold units of an order that are to go back on the shelf, under a reference that is unique in the order.
+
+    `quantities` by SKU; None units are all that is left of it, None in place of all is all of the order.
+    """
+
+    order_id: UUID
+    ref: str
+    quantities: Mapping[str, int | None] | None = None
+
+
+class RestockClaim(NamedTuple):
+    """What the ledger has granted of that: from where it was sold, and when it was asked for."""
+
+    order_id: UUID
+    ref: str
+    pool: str
+    quantities: tuple[tuple[str, int], ...]
+    asked_at: datetime
 
 
 class Taken(NamedTuple):

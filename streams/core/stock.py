@@ -82,7 +82,17 @@ class End(StrEnum):
     LATE_FROM_POOL = "l"
     LATE_FROM_MAIN = "L"
     LATE_REFUSED = "x"
+    RESTOCKED = "s"
+    RESTOCKED_TO_MAIN = "S"
     UNKNOWN = "?"
+
+
+class Restock(NamedTuple):
+    """Sold units of one order that go back on the shelf; `restock_id` is 16 bytes and tells it from all others."""
+
+    restock_id: bytes
+    pool: str
+    quantities: tuple[tuple[str, int], ...]
 
 
 class Expired(NamedTuple):

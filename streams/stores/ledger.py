@@ -26,9 +26,12 @@ from streams.core.books import (
     Movement,
     OrderRecord,
     Persisted,
+    Position,
     PromotionRecord,
     PromotionState,
     Quarantined,
+    RestockAsked,
+    RestockClaim,
     Step,
     StepRecord,
     StepResult,
@@ -40,6 +43,7 @@ from streams.core.books import (
 from streams.core.differences import LastStep, Stood, Trace
 from streams.core.identity import SubmissionKey
 from streams.core.memory import KeptDecision, KeptEnd, KeptHold, KeptPromotion, KeptRef, KeptUnits
+from streams.core.stock import End
 from streams.messages import Ticket
 
 Tell = Callable[[Sequence[Taken]], Sequence[Message]]
@@ -266,6 +270,26 @@ class Ledger(Protocol):
 
     async def step_records(self, order_id: UUID, *, token: str | None = None) -> list[StepRecord]:
         """All steps of an order with what they said, in the order of writing; from the replica."""
+        ...
+
+    async def positions_of(self, order_ids: Sequence[UUID]) -> dict[UUID, Position]:
+        """Where accepted orders are, from the primary; absent ones are left out."""
+        ...
+
+    async def claim_restocks(self, asked: Sequence[RestockAsked], at: datetime) -> list[RestockClaim]:
+        """Write down what is to be put back, before the stock does it; returns all open claims of these orders.
+
+        Each once by order and reference, of what was sold and no other claim has. Raises `Refused`, with nothing
+        written, where more units are named than there are; all that is left, when nothing is, is no claim.
+        """
+        ...
+
+    async def open_restocks(self, before: datetime, limit: int) -> list[RestockClaim]:
+        """Claims made before that time that are not booked, oldest first."""
+        ...
+
+    async def book_restocks(self, done: Sequence[tuple[RestockClaim, End]], at: datetime, epoch: int) -> None:
+        """Book what the stock has put back, each claim once. Raises `Fenced`."""
         ...
 
     async def standings(self, channel: str, numbers: Sequence[str]) -> dict[str, Stood]:

@@ -38,6 +38,7 @@ ACTIONS = MappingProxyType(
         Action.MOVE: 6,
         Action.OPEN: 7,
         Action.SWEEP: 8,
+        Action.RESTOCK: 9,
     }
 )
 

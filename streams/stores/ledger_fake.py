@@ -30,6 +30,7 @@ from streams.instants import to_datetime
 from streams.messages import Outcome
 from streams.stores.ledger import FAILED_OVER, NAMED_MOST, Tell, nothing
 from streams.stores.ledger_fake_outbox import FakeOutbox
+from streams.stores.ledger_fake_restocks import FakeRestocks
 from streams.stores.ledger_fake_snapshot import FakeSnapshot
 from streams.stores.ledger_fake_standings import FakeStandings
 from streams.stores.ledger_rules import (
@@ -49,7 +50,7 @@ from streams.stores.ledger_rules import (
 _MovementKey = tuple[str, Action, str, str]
 
 
-class FakeLedger(FakeOutbox, FakeStandings):
+class FakeLedger(FakeOutbox, FakeRestocks, FakeStandings):
     """See `Ledger`. Reads are always current; tokens look like WAL positions and count the writes."""
 
     def __init__(self) -> None:

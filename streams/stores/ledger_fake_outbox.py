@@ -25,6 +25,7 @@ class FakeOutbox(Ledger):
     """What stands in the outbox, in quarantine, and which tickets are open."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.accepted: dict[UUID, OrderRecord] = {}
         self.by_number: dict[ChannelNumber, UUID] = {}
         self.taken: dict[StepKey, tuple[Step, StepResult]] = {}

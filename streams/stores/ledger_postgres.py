@@ -38,6 +38,7 @@ from streams.stores.ledger_errors import outages
 from streams.stores.ledger_migrations import load_migrations, migrate
 from streams.stores.ledger_outbox import quarantined
 from streams.stores.ledger_postgres_outbox import PostgresOutbox
+from streams.stores.ledger_postgres_restocks import PostgresRestocks
 from streams.stores.ledger_postgres_standings import PostgresStandings
 from streams.stores.ledger_rules import (
     check_batch,
@@ -66,7 +67,7 @@ NUMBER_INDEX = "decisions_channel_order_no"
 _key_of = attrgetter("intent.submission_key")
 
 
-class PostgresLedger(PostgresOutbox, PostgresStandings):
+class PostgresLedger(PostgresOutbox, PostgresRestocks, PostgresStandings):
     """See `Ledger`. Every outage is raised as `LedgerUnavailable`."""
 
     def __init__(self, primary: "Pool", replica: "Pool | None", *, timeout_s: float, replica_wait_s: float) -> None:

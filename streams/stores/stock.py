@@ -14,7 +14,7 @@ from typing import Protocol
 from uuid import UUID
 
 from streams.core.memory import Carried, Page
-from streams.core.stock import End, Expired, Hold, MoveResult, Pool, Promotion, Reservation, Verdict
+from streams.core.stock import End, Expired, Hold, MoveResult, Pool, Promotion, Reservation, Restock, Verdict
 
 MAX_BATCH = 5_000
 """Orders in one call. A script holds the whole server, so its time is bounded by bounding its work."""
@@ -107,6 +107,14 @@ class Stock(Protocol):
         LATE_REFUSED for good when neither has enough. Only an EXPIRED hold can be retaken; for another end that end
         is returned, for a live hold, or an end forgotten, UNKNOWN. The pool of a closed promotion sells nothing late,
         nor does an open one past the buyer's limit, towards which a late sale from it counts.
+        """
+        ...
+
+    async def restock(self, epoch: int, restocks: Sequence[Restock]) -> list[End]:
+        """Put sold units back on the shelf: RESTOCKED in the pool they were sold from, or RESTOCKED_TO_MAIN.
+
+        To main when the promotion has closed. Each once by its id, a repeat is told what was done. What was bought
+        still counts towards a buyer's limit. The caller knows that so much was sold and is not back yet.
         """
         ...
 

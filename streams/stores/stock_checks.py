@@ -5,7 +5,7 @@ A broken bound is the caller's mistake, hence `ValueError`: messages from outsid
 
 from collections.abc import Sequence
 
-from streams.core.stock import MAIN, Promotion, Reservation, added_up
+from streams.core.stock import MAIN, Promotion, Reservation, Restock, added_up
 from streams.errors import Fenced, Refused, UnknownThing
 from streams.stores.stock import MAX_BATCH, MAX_ORDER_UNITS
 from streams.stores.stock_keys import promotion_of
@@ -97,6 +97,17 @@ def check_retake(pools: Sequence[str], quantities: Sequence[tuple[str, int]]) ->
         raise ValueError("A retake without quantities asks for nothing; give it at least one.")
     check_count(len(quantities), "lines")
     check_order_units([units for _, units in quantities])
+
+
+def check_restocks(restocks: Sequence[Restock]) -> None:
+    """Raise `ValueError` for too many, for ids of another length, for no pool's name and for units of no order."""
+    check_count(len(restocks), "restocks")
+    _check_lengths([one.restock_id for one in restocks], ORDER_ID_BYTES, "restock id")
+    for one in restocks:
+        promotion_of(one.pool)
+        if not one.quantities:
+            raise ValueError("A restock without quantities puts nothing back; give it at least one.")
+        check_order_units([units for _, units in one.quantities])
 
 
 def fenced(carried: int | None, asked: int, why: str = "") -> Fenced:

@@ -20,6 +20,7 @@ from streams.core.stock import (
     Pool,
     Promotion,
     Reservation,
+    Restock,
     Verdict,
     added_up,
     pool_of,
@@ -243,6 +244,22 @@ class FakeStock(Stock):
                 break
         self._ended[0][order_id] = ended._replace(end=end)
         return end
+
+    async def restock(self, epoch: int, restocks: Sequence[Restock]) -> list[End]:
+        """See `Stock`."""
+        stock_checks.check_restocks(restocks)
+        self._fence(epoch)
+        ends = []
+        for restock_id, pool, quantities in restocks:
+            ended = self._ended_as(restock_id)
+            if ended is None:
+                to_main = promotion_of(pool) in self._swept
+                _add(self._sold, _places(pool, quantities), -1)
+                _add(self._free, _places(MAIN if to_main else pool, quantities), 1)
+                ended = _Ended(End.RESTOCKED_TO_MAIN if to_main else End.RESTOCKED, pool, None)
+                self._ended[0][restock_id] = ended
+            ends.append(ended.end)
+        return ends
 
     async def receive(self, epoch: int, ref: str, items: Sequence[tuple[str, int]]) -> bool:
         """See `Stock`."""

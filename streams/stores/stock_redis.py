@@ -7,7 +7,7 @@
 <prefix>seen:0|1      hash   idempotency key → first decision; two generations, see lua/include/rotation.lua
 <prefix>holds         hash   order id → hold, see lua/include/holds.lua
 <prefix>due           zset   batches of order ids by deadline; those confirmed or released meanwhile are skipped
-<prefix>ended:0|1     hash   order id → how its hold ended; two generations
+<prefix>ended:0|1     hash   order id → how its hold ended, restock id → where its units went; two generations
 <prefix>unsettled     hash   order id → expired hold that the ledger may not have yet
 <prefix>promos        hash   promotion → terms; `promotion|quota`, `promotion|swept` → SKUs and units
 <prefix>bought        hash   `promotion|buyer` → units, for promotions with a limit, until closed
@@ -21,6 +21,7 @@ from typing import Any, Self
 from uuid import UUID
 
 import msgspec
+from msgspec import Raw
 from redis.asyncio import Redis
 
 from streams.core.memory import Carried, Page
@@ -33,6 +34,7 @@ from streams.core.stock import (
     Pool,
     Promotion,
     Reservation,
+    Restock,
     Verdict,
     added_up,
     promo_pool,
@@ -158,6 +160,18 @@ class RedisStock(Stock):
             "units": [units for _, units in quantities],
         }
         return _ends(await self._script("retake", epoch, order_id, _pack(wanted)))[0]
+
+    async def restock(self, epoch: int, restocks: Sequence[Restock]) -> list[End]:
+        """See `Stock`."""
+        stock_checks.check_restocks(restocks)
+        wanted = {
+            "ids": Raw(binaries([one.restock_id for one in restocks])),
+            "of": [
+                [promotion_of(pool) or "", *(part for line in quantities for part in line)]
+                for _, pool, quantities in restocks
+            ],
+        }
+        return _ends(await self._script("restock", epoch, _pack(wanted)))
 
     async def receive(self, epoch: int, ref: str, items: Sequence[tuple[str, int]]) -> bool:
         """See `Stock`."""

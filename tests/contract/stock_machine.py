@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from stock_kit import EPOCH, NOW_MS, oid, order
 from stock_model import Model
 
-from streams.core.stock import End, Pool, Promotion, promo_pool
+from streams.core.stock import End, Pool, Promotion, Restock, promo_pool
 from streams.errors import Refused, UnknownThing
 from streams.stores.stock import Stock
 
@@ -131,6 +131,21 @@ class StockMachine(RuleBasedStateMachine):
         quantities = life.reservation.quantities if life else (("A", 1),)
         told = self.run(self.stock.retake(EPOCH, order_id, pools, quantities))
         assert told == self.model.retake(order_id, pools)
+
+    @rule(pick=st.integers(0, 7), name=st.integers(0, 9), take=st.sampled_from([0, 0, 1]))
+    def restock(self, pick: int, name: int, take: int) -> None:
+        """Sold units go back on the shelf: all that is left of an order, or some; some again."""
+        sold = [life for life in self.model.lives if life.sold_from is not None]
+        if not sold:
+            return
+        life = sold[pick % len(sold)]
+        restock_id = bytes((255, name)) + bytes(14)
+        left = [(sku, min(take or units, units)) for sku, units in self.model.left(life) if units]
+        if restock_id not in self.model.restocks and not left:
+            return
+        asked = Restock(restock_id, life.sold_from or "", tuple(left) or (("A", 1),))
+        (told,) = self.run(self.stock.restock(EPOCH, [asked]))
+        assert told == self.model.restock(life, asked)
 
     @rule(ref=st.sampled_from(["r1", "r2", "r3", "r4", "r5", "r6"]), a=st.integers(-3, 6), b=st.integers(-3, 6))
     def receive(self, ref: str, a: int, b: int) -> None:

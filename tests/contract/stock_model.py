@@ -6,7 +6,18 @@ It shares no code with the stocks it judges. Slow on purpose: nothing is kept th
 from collections import Counter
 from dataclasses import dataclass, field
 
-from streams.core.stock import MAIN, Code, End, Expired, MoveResult, Promotion, Reservation, Verdict, promo_pool
+from streams.core.stock import (
+    MAIN,
+    Code,
+    End,
+    Expired,
+    MoveResult,
+    Promotion,
+    Reservation,
+    Restock,
+    Verdict,
+    promo_pool,
+)
 
 Place = tuple[str, str]
 
@@ -21,6 +32,7 @@ class Life:
     end: End | None = None
     sold_from: str | None = None
     unsettled: bool = False
+    restocked: Counter[str] = field(default_factory=Counter)
 
     @property
     def pool(self) -> str:
@@ -46,6 +58,8 @@ class Model:
     lives: list[Life] = field(default_factory=list)
     promotions: dict[str, Promotion] = field(default_factory=dict)
     swept: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
+    restocks: dict[bytes, End] = field(default_factory=dict)
+    carried_back: Counter[Place] = field(default_factory=Counter)
 
     def held(self, place: Place) -> int:
         """Units of all live holds there."""
@@ -53,7 +67,10 @@ class Model:
 
     def sold(self, place: Place) -> int:
         """Units of all that was sold from there."""
-        return sum(self._of(life, place[0]) for life in self.lives if life.sold_from == place[1])
+        sold = (
+            self._of(life, place[0]) - life.restocked[place[0]] for life in self.lives if life.sold_from == place[1]
+        )
+        return sum(sold)
 
     def free(self, place: Place) -> int:
         """What came to this place and is neither held nor sold nor gone to main."""
@@ -61,7 +78,8 @@ class Model:
         for life in self.lives:
             if life.end in (End.RELEASED_TO_MAIN, End.EXPIRED_TO_MAIN):
                 came += self._of(life, place[0]) * ((place[1] == MAIN) - (life.pool == place[1]))
-        return came - self.held(place) - self.sold(place)
+        # What went back to another pool than it was sold from has changed places.
+        return came + self.carried_back[place] - self.held(place) - self.sold(place)
 
     def bought(self, promotion_id: str, buyer_id: str) -> int:
         """Units of a promotion that a buyer holds or has got from its pool."""
@@ -143,6 +161,22 @@ class Model:
                 life.end, life.sold_from = end, pool
                 break
         return life.end
+
+    def left(self, life: Life) -> list[tuple[str, int]]:
+        """Units of a sold order that are not back."""
+        return [(sku, units - life.restocked[sku]) for sku, units in life.reservation.quantities]
+
+    def restock(self, life: Life, asked: Restock) -> End:
+        """Put units back."""
+        if asked.restock_id not in self.restocks:
+            to_main = asked.pool.removeprefix("promo:") in self.swept
+            self.restocks[asked.restock_id] = End.RESTOCKED_TO_MAIN if to_main else End.RESTOCKED
+            for sku, units in asked.quantities:
+                life.restocked[sku] += units
+                if to_main:
+                    self.carried_back[sku, asked.pool] -= units
+                    self.carried_back[sku, MAIN] += units
+        return self.restocks[asked.restock_id]
 
     def move(self, ref: str, sku: str, source: str, target: str, qty: int) -> bool | MoveResult | None:
         """Move units; None where that raises."""

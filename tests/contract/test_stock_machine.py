@@ -64,6 +64,7 @@ def test_agrees_on_long_walks(machine: type[StockMachine]) -> None:
             for _ in range(STEPS):
                 walk.step()
                 ends |= {life.end for life in walk.machine.model.lives if life.end is not None}
+            ends |= set(walk.machine.model.restocks.values())
             codes |= {verdict.code for _, verdict in walk.machine.model.decided.values()}
         finally:
             walk.machine.teardown()
@@ -94,6 +95,7 @@ class Walk:
             (4, lambda: machine.expire_due(random.randrange(8), random.choice([1, 2, 50]))),
             (2, lambda: machine.settle(picks)),
             (4, lambda: machine.retake(picks[0], random.random() < 0.7, random.random() < 0.8)),
+            (3, lambda: machine.restock(random.randrange(8), random.randrange(40), random.choice([0, 0, 1]))),
             (2, lambda: machine.receive(str(random.randrange(40)), random.randrange(-3, 7), random.randrange(-3, 7))),
             (2, lambda: machine.move(random.randrange(60), *self.move(names))),
             (2, lambda: machine.open_promotion(self.promotion())),

@@ -67,7 +67,7 @@ def test_codes_are_those_of_the_enum(name: str) -> None:
 def test_letters_are_those_of_the_enum() -> None:
     """Every end's letter in a script is that of `End`, and every end is some script's."""
     told: dict[str, str] = {}
-    for name in ("confirm", "release", "expire_due", "retake"):
+    for name in ("confirm", "release", "expire_due", "retake", "restock"):
         told |= scripts.load(name).codes
     assert told == ENDS
 

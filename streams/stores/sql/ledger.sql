@@ -84,6 +84,29 @@ SELECT order_id FROM decisions
 -- name: traced
 SELECT order_id FROM decisions WHERE trace_id = $1 LIMIT $2
 
+-- name: sold_units
+SELECT order_id, sku, pool, sum(sold)::bigint AS units FROM order_movements
+ WHERE order_id = ANY ($1::uuid[])
+ GROUP BY order_id, sku, pool HAVING sum(sold) > 0
+
+-- name: restocks_of
+SELECT order_id, ref, pool, skus, qtys, asked_at, done_at FROM restocks
+ WHERE order_id = ANY ($1::uuid[])
+ ORDER BY asked_at, order_id, ref
+
+-- name: add_restock
+INSERT INTO restocks (asked_at, order_id, ref, pool, skus, qtys) VALUES ($1, $2, $3, $4, $5, $6)
+
+-- name: open_restocks
+SELECT order_id, ref, pool, skus, qtys, asked_at FROM restocks
+ WHERE done_at IS NULL AND asked_at < $1
+ ORDER BY asked_at, order_id, ref LIMIT $2
+
+-- name: restocks_done
+UPDATE restocks r SET done_at = $3
+  FROM unnest($1::uuid[], $2::text[]) AS k (order_id, ref)
+ WHERE r.order_id = k.order_id AND r.ref = k.ref AND r.done_at IS NULL
+
 -- name: standings_by_number
 SELECT d.channel_order_no AS number, d.order_id, d.total, d.submitted_at
   FROM decisions d
