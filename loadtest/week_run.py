@@ -251,10 +251,10 @@ async def _compare_stock(parts: Parts, tidy: Series, messy: Series, report: Week
                 async for pool in parts.stock.pools(sorted(skus))
             }
         )
-    for place in sorted(shelves[0].keys() | shelves[1].keys()):
-        one, other = shelves[0].get(place), shelves[1].get(place)
+    for shelf in sorted(shelves[0].keys() | shelves[1].keys()):
+        one, other = shelves[0].get(shelf), shelves[1].get(shelf)
         if one != other:
-            report.note("stock", f"{place}: (free, held, sold) {one} in order, {other} as it came")
+            report.note("stock", f"{shelf}: (free, held, sold) {one} in order, {other} as it came")
 
 
 @contextlib.asynccontextmanager

@@ -45,7 +45,7 @@ class Restocker:
         done = 0
         for at in range(0, len(asked), AT_ONCE):
             some = asked[at : at + AT_ONCE]
-            done += await self._guard.call("restock", partial(self._claim_and_do, some))
+            done += len(await self._guard.call("restock", partial(claim_and_do, self._parts, some)))
         return done
 
     async def take_left(self) -> int:
@@ -53,21 +53,29 @@ class Restocker:
         before = to_datetime(self._parts.clock.now_ms()) - self._grace
 
         async def call(epoch: int) -> int:
-            return await self._do(epoch, await self._parts.ledger.open_restocks(before, AT_ONCE))
+            claims = await self._parts.ledger.open_restocks(before, AT_ONCE)
+            await _do(self._parts, epoch, claims)
+            return len(claims)
 
         return await self._guard.call("restock", call)
 
-    async def _claim_and_do(self, asked: Sequence[RestockAsked], epoch: int) -> int:
-        now = to_datetime(self._parts.clock.now_ms())
-        return await self._do(epoch, await self._parts.ledger.claim_restocks(asked, now))
 
-    async def _do(self, epoch: int, claims: Sequence[RestockClaim]) -> int:
-        if not claims:
-            return 0
-        ends = await self._parts.stock.restock(epoch, [restock.as_the_stock_has_it(claim) for claim in claims])
-        now = to_datetime(self._parts.clock.now_ms())
-        await self._parts.ledger.book_restocks(list(zip(claims, ends, strict=True)), now, epoch)
-        return len(claims)
+async def claim_and_do(parts: Parts, asked: Sequence[RestockAsked], epoch: int) -> list[RestockClaim]:
+    """Put back what was asked for, and what else stands open of these orders; returns all that was put back.
+
+    Raises `Refused` where more units are named than were sold and are not back, `Fenced` and `Unavailable`: what is
+    claimed by then is finished by a lifecycle worker.
+    """
+    claims = await parts.ledger.claim_restocks(asked, to_datetime(parts.clock.now_ms()))
+    await _do(parts, epoch, claims)
+    return claims
+
+
+async def _do(parts: Parts, epoch: int, claims: Sequence[RestockClaim]) -> None:
+    if claims:
+        ends = await parts.stock.restock(epoch, [restock.as_the_stock_has_it(claim) for claim in claims])
+        now = to_datetime(parts.clock.now_ms())
+        await parts.ledger.book_restocks(list(zip(claims, ends, strict=True)), now, epoch)
 
 
 def _to_look_at(reported: Iterable[Report], written: Sequence[Taken]) -> set[UUID]:

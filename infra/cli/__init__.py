@@ -76,6 +76,7 @@ _register(stock, "load", "infra.cli.stock:load", "Add units to the main pool fro
 _register(stock, "rebuild", "infra.cli.stock:rebuild", "Empty Redis and refill it from the ledger.")
 _register(stock, "check", "infra.cli.stock:check", "Compare Redis with the ledger while orders flow.")
 _register(stock, "show", "infra.cli.stock:show", "Show units free, held and sold, by SKU and pool.")
+_register(stock, "restock", "infra.cli.restock:restock", "Put sold units of an order back on the shelf.")
 _register(promo, "open", "infra.cli.promo:open_", "Set units aside for a promotion.")
 _register(promo, "close", "infra.cli.promo:close", "Close a promotion and sweep its free units back to main.")
 _register(promo, "show", "infra.cli.promo:show", "Show promotions, or one with its pool.")

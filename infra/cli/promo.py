@@ -55,7 +55,7 @@ async def open_(
     except OverflowError:
         raise Refused(f"--lasts {lasts} from {start} is past the last day of any calendar; give less.") from None
     window = _ms(start, "--opens"), _ms(end, "--closes")
-    promotion = Promotion(promotion_id, *window, buyer_limit, _quota(quota))
+    promotion = Promotion(promotion_id, *window, buyer_limit, tuple(map(sku_and_units, quota)))
     async with connected() as parts:
         if opens is None and closes is None:
             promotion = await _as_before(parts, promotion)
@@ -113,14 +113,12 @@ async def _as_before(parts: Parts, promotion: Promotion) -> Promotion:
     return promotion
 
 
-def _quota(texts: list[str]) -> tuple[tuple[str, int], ...]:
-    quota = []
-    for text in texts:
-        sku, equals, units = text.partition("=")
-        if not (sku and equals and units.isdecimal() and len(units) <= MAX_DIGITS):
-            raise Refused(f"{text!r} is no quota; write SKU=UNITS.")
-        quota.append((sku, int(units)))
-    return tuple(quota)
+def sku_and_units(text: str) -> tuple[str, int]:
+    """`SKU=UNITS` as both; raises `Refused`."""
+    sku, equals, units = text.partition("=")
+    if not (sku and equals and units.isdecimal() and len(units) <= MAX_DIGITS):
+        raise Refused(f"{text!r} are no units; write SKU=UNITS.")
+    return sku, int(units)
 
 
 def _ms(moment: datetime, option: str) -> int:

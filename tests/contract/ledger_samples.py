@@ -61,6 +61,14 @@ WATCHED = (
     """
 )
 
+RESTOCKED = (
+    WATCHED
+    + """
+        INSERT INTO restocks
+        VALUES ('2026-11-11 00:03+00', NULL, '01a20179-bf2a-7deb-b553-195073662a22', 'r', 'main', '{TEA}', '{1}');
+    """
+)
+
 SAMPLES = {
     "0001_books": BOOKS,
     "0002_failover": BOOKS,
@@ -70,4 +78,5 @@ SAMPLES = {
     "0006_traces": DELIVERED,
     "0007_watch": WATCHED,
     "0008_waiting": WATCHED,
+    "0009_restocks": RESTOCKED,
 }

@@ -127,6 +127,7 @@ async def _live(events: list[Event]) -> None:
             case Close():
                 await close_promotion(made.parts(), "p1")
     await send_left(made)
+    await Lifecycle(made.parts()).put_back_left()
     assert not made.ledger.outbox
     await _check(made, orders)
 
@@ -153,7 +154,7 @@ async def _check(made: World, orders: Sequence[UUID]) -> None:
         assert told[-1] in TERMINAL[state(made, order_id)]
         settled = next((n for n, change in enumerate(told) if change in UNSOLD), len(told))
         assert set(told[settled:]) <= UNSOLD
-        if SOLD & set(told):
+        if SOLD & set(told) and state(made, order_id) is State.CONFIRMED:  # else it is back on the shelf
             sold.update(dict(made.ledger.accepted[order_id].quantities))
     assert sold == +Counter({sku: sum(a[2] for (of, _), a in books.items() if of == sku) for sku in SHELF})
     assert {reason for _, reason in letters(made)} <= {"not_json"}
