@@ -6,9 +6,9 @@ from infra.cli.context import out, people, print_json, print_table
 from loadtest.fuzz.tally import Tally
 from streams.errors import Refused
 
-Target = Literal["messages", "config", "cli"]
+Target = Literal["messages", "sources", "config", "cli"]
 MOST, MOST_PROCESSES = 1_000_000_000, 1_000
-COUNT = {"messages": 1_000_000, "config": 100_000, "cli": 100_000}
+COUNT = {"messages": 1_000_000, "sources": 1_000_000, "config": 100_000, "cli": 100_000}
 
 
 def fuzz(
@@ -24,7 +24,8 @@ def fuzz(
 
     `messages`: submissions and reports, between good ones, through the edge of intake and lifecycle. Each is taken, and
     written again is the same, or is a dead letter with field and fix; the published JSON Schema says the same; no
-    neighbour is touched; none takes long. `config`: settings, deliveries, quotas, files of orders. `cli`: command lines
+    neighbour is touched; none takes long. `sources`: what channels, warehouses, carriers and payments say in their own
+    words, with all mappings. `config`: settings, deliveries, quotas, files of orders. `cli`: command lines
     of every command, on no servers or on stores in memory. Each ends with a documented exit code and, if it failed,
     with an error that names what is wrong; never with a traceback.
 
@@ -34,9 +35,9 @@ def fuzz(
     Parameters
     ----------
     target
-        What is fed: messages, config or cli.
+        What is fed: messages, sources, config or cli.
     count
-        How many mutated inputs at the least; 1,000,000 messages, else 100,000.
+        How many mutated inputs at the least; 1,000,000 messages or words of sources, else 100,000.
     seed
         Of all that is drawn.
     batch

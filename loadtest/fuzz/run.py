@@ -7,11 +7,11 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
 
-from loadtest.fuzz import cli, config, messages
+from loadtest.fuzz import cli, config, messages, sources
 from loadtest.fuzz.tally import Tally
 
 TARGETS: dict[str, Callable[[int, int], Tally]] = {
-    module.TARGET: module.run_batch for module in (messages, config, cli)
+    module.TARGET: module.run_batch for module in (messages, sources, config, cli)
 }
 SLICE = 5
 """Batches that a process is given at a time."""

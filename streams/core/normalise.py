@@ -237,7 +237,10 @@ def _instant_reader(mapping: SourceMapping) -> Callable[[str], tuple[datetime, s
                 fix = "send the offset, or declare the zone of this source in its mapping"
                 return Undecodable("naive_time", f"{text[:40]!r} carries no zone", where, fix)
             local = local.replace(tzinfo=zone)
-        at = local.astimezone(UTC)
+        try:
+            at = local.astimezone(UTC)
+        except OverflowError:  # in UTC it lies before the year 1 or after the year 9999
+            return Undecodable("invalid_field", f"{text[:40]!r} lies outside of any calendar", where)
         wrong = instant_out_of_range(at.timestamp(), where)
         return wrong if wrong is not None else (at, _zone_name(local))
 

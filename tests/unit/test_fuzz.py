@@ -30,6 +30,11 @@ SEED = 7
     ("target", "count", "fates"),
     [
         ("messages", 4_000, {"taken", "invalid_field", "not_json", "too_large", "empty"}),
+        (
+            "sources",
+            2_000,
+            {"unknown_order", "unknown_code", "missing_field", "invalid_field", "unknown_source", "not_json"},
+        ),
         ("config", 160, {"settings taken", "settings refused", "exit 0", "exit 2", "exit 5"}),
         ("cli", 100, {"exit 0", "exit 2", "exit 5", "exit 75"}),
     ],

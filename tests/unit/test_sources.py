@@ -212,3 +212,12 @@ _ANYTHING = st.one_of(
 def test_no_bytes_raise(value: bytes, source: str) -> None:
     """Whatever a source sends is said, unknown or refused with a reason."""
     assert isinstance(OURS[source].read(value), Said | UnknownCode | Undecodable)
+
+
+def test_a_time_at_the_end_of_the_calendar_is_refused() -> None:
+    """In UTC there is no such day: a dead letter, where it used to end the worker that read it, again and again."""
+    for at in ("9999-12-31T23:00:00-14:00", "0001-01-01T00:00:00+14:00"):
+        body = f'{{"order_sn": "6", "order_status": 2, "refund_status": 1, "updated_at": "{at}"}}'
+        found = OURS["pdd"].read(body.encode())
+        assert isinstance(found, Undecodable)
+        assert (found.reason, found.field) == ("invalid_field", "updated_at")
