@@ -78,7 +78,7 @@ def paid(report: Report, order: OrderRecord, end: End, now: datetime) -> Outcome
 def cancelled(report: Report, order: OrderRecord, end: End, now: datetime) -> Outcome:
     """The outcome of a cancellation, `end` being what release has answered.
 
-    A paid order's units stay sold until somebody says where they are; the buyer is owed the money at once.
+    The buyer is owed the money at once; what becomes of a paid order's units, `streams.core.restock` says.
     """
     paid_for = end in {End.CONFIRMED, End.LATE_FROM_POOL, End.LATE_FROM_MAIN}
     # The stock forgets how a hold ended, and a duplicate that outlives that memory leaves another end under the same
