@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from streams.clock import ManualClock
 from streams.core.books import Action, Movement
-from streams.core.stock import MoveResult, Promotion
+from streams.core.stock import End, MoveResult, Promotion
 from streams.errors import Refused, UnknownThing
 from streams.guard import StockGuard
 from streams.instants import to_datetime
@@ -195,6 +195,8 @@ async def _of_redis(client: Redis, prefix: bytes) -> Known:
     now, before = ("1", "0") if await client.hget(prefix + b"meta", "generation") == b"1" else ("0", "1")
     for name in ("seen", "ended"):
         hashes[name] = hashes.pop(f"{name}:{before}") | hashes.pop(f"{name}:{now}")
+    # What was put back is booked or an open claim; of a booked one nobody asks again, an open one is done anew.
+    hashes["ended"] = {key: value for key, value in hashes["ended"].items() if value not in (b"s", b"S")}
     # The script that closes a promotion packs its terms in a way of its own: what they say counts.
     hashes["promos"] = {key: msgspec.msgpack.decode(value) for key, value in hashes["promos"].items()}
     # A move that could not be is not booked, so nobody knows of it after a rebuild; it has moved nothing.
@@ -220,6 +222,7 @@ def _of_fake(stock: FakeStock) -> Known:
         "ended": {
             order_id: ended if ended.end.value in "eE" else ended.end
             for order_id, ended in (stock._ended[1] | stock._ended[0]).items()
+            if ended.end not in (End.RESTOCKED, End.RESTOCKED_TO_MAIN)
         },
         "holds": holds,
         "unsettled": dict(stock._unsettled),
