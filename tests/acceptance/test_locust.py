@@ -1,14 +1,19 @@
 """`locust -f loadtest/locustfile.py`, as SREs run it: every scenario, scaled down, and runs that must fail."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import time
+import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from front import free_port
 
 from streams.settings import PREFIX, Settings, environment
 
@@ -168,3 +173,66 @@ def test_servers_that_do_not_answer_are_told_of(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "127.0.0.1" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def ask(port: int, path: str, form: str | None = None) -> str:
+    """What the web page answers; a form is posted."""
+    with urllib.request.urlopen(
+        f"http://127.0.0.1:{port}{path}", form.encode() if form else None, timeout=30
+    ) as answer:
+        said: bytes = answer.read()
+    return said.decode()
+
+
+def wait_for(words: str, log: Path, *, times: int = 1) -> None:
+    """Wait until the log has said this so often."""
+    deadline = time.monotonic() + 90
+    while log.read_text().count(words) < times:
+        assert time.monotonic() < deadline, log.read_text()[-4000:]
+        time.sleep(0.1)
+
+
+@pytest.mark.usefixtures("running")
+def test_runs_from_the_web_page(tmp_path: Path, settings: Settings) -> None:
+    """One after another with what the form says, charts while they go on, and one that is stopped: that fails."""
+    port, log, verdict = free_port(), tmp_path / "log", tmp_path / "verdict.json"
+    argv = [LOCUST, "-f", LOCUSTFILE, "--web-host", "127.0.0.1", "--web-port", str(port), "--verdict", verdict]
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [str(arg) for arg in argv], cwd=tmp_path, env=os.environ | environment(settings), stdout=out, stderr=out
+        )
+    try:
+        wait_for("Starting web interface", log)
+        form = "user_count=1&spawn_rate=1&orders=0&mix=&decision_timeout=30&max_p99=0&connections=2&batch=10&rate=50"
+        until(lambda: "Swarming started" in ask(port, "/swarm", f"{form}&scenario=flash&via=kafka&seconds=3"))
+        wait_for("Shape test stopping", log)
+        said = json.loads(verdict.read_text())
+        assert (said["passed"], said["outcomes"]) == (True, {"out_of_stock": 149, "accepted": 1}), said
+        until(lambda: '"state": "stopped"' in ask(port, "/stats/requests"))
+        time.sleep(1)  # until Locust has forgotten the last shape, it takes this for an edit
+        ask(port, "/swarm", f"{form}&scenario=steady&via=http&seconds=60")
+        wait_for("from 1 storefronts", log, times=2)
+        time.sleep(3)
+        assert "<title>steady, so far</title>" in ask(port, "/charts")
+        ask(port, "/stop", "stop=now")
+        wait_for("scenario    ", log, times=2)
+        until(lambda: json.loads(verdict.read_text())["scenario"] == "steady")
+        said = json.loads(verdict.read_text())
+        assert said["failures"] == ["The run was stopped before its end."]
+        assert 0 < said["sent"] == said["decided"] < 1_000
+        assert said["books"]["balanced"]
+    finally:
+        process.terminate()
+        code = process.wait(60)
+    assert code == 1
+
+
+def until(reached: Callable[[], bool]) -> None:
+    """Wait until this is so; what is not there yet may refuse."""
+    deadline = time.monotonic() + 30
+    while True:
+        with contextlib.suppress(OSError):
+            if reached():
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
