@@ -15,6 +15,7 @@ from infra.cli.figures import UNKNOWN, bar, clock, count, resampled, seconds, sh
 SPAN_S = 180.0
 """What the lines of blocks show."""
 WIDE = 132
+NARROW = 88
 """From so many columns on, tables stand beside each other."""
 MOST_ROWS = 8
 QUIET = "dim"
@@ -24,7 +25,7 @@ MARKS = {Level.BAD: "●", Level.LOOK: "●", Level.MISSING: "○"}
 
 def frame(seen: View, points: Sequence[Point], width: int, *, hint: str = "") -> RenderableType:
     """All of it, the most important first: a terminal that is too low loses the end."""
-    workers, stores, pools, stages = _workers(seen), _stores(seen), _pools(seen), _stages(seen)
+    workers, stores, pools, stages = _workers(seen, width), _stores(seen), _pools(seen), _stages(seen)
     parts: list[RenderableType] = [_head(seen, hint), _notes(notes(seen)), _course(seen, points, width)]
     if width >= WIDE:
         parts += [_beside(workers, stores), Text(), _beside(pools, stages)]
@@ -90,23 +91,28 @@ def _split(text: str) -> tuple[str, str]:
     return figure, unit
 
 
-def _workers(seen: View) -> Table:
-    made = _table("Workers", "parts", "records/s", "in flight", "CPU", "memory", "committed", "breakers")
+def _workers(seen: View, width: int) -> Table:
+    """A narrow terminal does without what matters least."""
+    spare = () if width < NARROW else ("CPU", "memory", "committed")
+    made = _table("Workers", "parts", "records/s", "in flight", *spare, "breakers")
     for worker in seen.workers[:MOST_ROWS]:
         made.add_row(
             f"{worker.role} {urlsplit(worker.url).netloc.removeprefix('127.0.0.1')}",
             count(worker.partitions),
             count(worker.per_s),
             count(worker.in_flight),
-            share(worker.cpu_ratio),
-            size(worker.memory_bytes),
-            seconds(worker.commit_age_s) + (" ago" if worker.commit_age_s is not None else ""),
+            *_spare(worker)[: len(spare)],
             _breakers_of(worker),
         )
     _rest(made, len(seen.workers))
     if not seen.workers:
         made.add_row(Text("none to be seen", style=QUIET))
     return made
+
+
+def _spare(worker: Worker) -> tuple[str, str, str]:
+    committed = UNKNOWN if worker.commit_age_s is None else f"{seconds(worker.commit_age_s)} ago"
+    return share(worker.cpu_ratio), size(worker.memory_bytes), committed
 
 
 def _breakers_of(worker: Worker) -> Text:

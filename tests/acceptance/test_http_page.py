@@ -1,55 +1,29 @@
 """The page of an order in a real browser: on phone and desk, light and dark, in both languages, as things happen."""
 
 import re
-import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
+from browsing import SIZES, needs_chromium, opened
 from front import FrontProcess, front
 from page_sample import FIRST, REMARK, SECOND, sample
 from pipeline import Workers
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, expect
 from shop import encode, order, report, stock_up
 
 from streams.messages import ReportType
 from streams.parts import Parts
 from streams.settings import Settings
 
-pytest_plugins = ["stack_fixtures"]
+pytest_plugins = ["stack_fixtures", "browser_fixtures"]
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-SIZES = {"phone": (390, 844), "desk": (1280, 900)}
 WITHIN_MS = 20_000
 KEYS = "k" * 40
 
-pytestmark = [
-    pytest.mark.timeout(120),
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; `apt-get install chromium` brings it"),
-]
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    """Chromium, headless."""
-    async with async_playwright() as playwright:
-        started = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        await started.close()
-
-
-async def opened(browser: Browser, url: str, size: str = "desk", **context: Any) -> tuple[Page, list[str]]:
-    """A page on this address, and what goes wrong on it, as long as it is open."""
-    width, height = SIZES[size]
-    page = await browser.new_page(viewport={"width": width, "height": height}, timezone_id="Asia/Shanghai", **context)
-    wrong: list[str] = []
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
-    await page.goto(url)
-    return page, wrong
+pytestmark = [pytest.mark.timeout(120), needs_chromium]
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
