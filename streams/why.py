@@ -150,7 +150,10 @@ def explain(
             reached[step.part] = reached.get(step.part, frozenset()) | {step.milestone}
     stands = standing(order.state, reached)
     owner, waits_for = NEXT.get(stands.status, (None, None))
-    last = reports[-1] if reports else None
+    # What brought it where it is: no remark, and nothing that came late or twice.
+    last = next(
+        (because for because, step in zip(reversed(reports), reversed(steps), strict=True) if _leads(step)), None
+    )
     took = tuple(_took(stage, now) for stage in stages(order, first_times(steps), expected_h))
     return Why(
         order_id=order.order_id,
@@ -160,7 +163,9 @@ def explain(
         status=stands.status,
         status_zh=stands.rule.zh,
         axes=_axes(stands),
-        reason=f"{last.source} reported {last.what}: {last.effect}" if last else "accepted, and nothing reported since",
+        reason=f"{last.source} reported {last.what}: {last.effect}"
+        if last
+        else "accepted, and nothing has led further since",
         since=last.at if last else order.decided_at,
         decision=_decided(decision),
         reports=tuple(reports),
@@ -190,6 +195,10 @@ def _took(stage: Stage, now: datetime) -> Took:
 
 def _decided(decision: StoredDecision) -> Decided:
     return Decided(decision.decided_at, decision.outcome, decision.partition, decision.offset, decision.reason)
+
+
+def _leads(step: StepRecord) -> bool:
+    return step.result is StepResult.TAKEN and (step.milestone is not None or step.state is not None)
 
 
 def _because(step: StepRecord, reached: Mapping[Part, frozenset[int]]) -> Because:

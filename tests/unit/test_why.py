@@ -41,6 +41,7 @@ async def test_a_story_that_came_in_disorder_is_told_in_full() -> None:
     await take(made, *reports)
     found = await why(made.ledger, order_id, now=NOW + timedelta(minutes=100))
     assert (found.status, found.status_zh, found.owner) == ("shipped", "已发货", "the carrier")
+    assert found.reason == "tmall reported parcel.shipped: reached shipped"
     assert found.axes == {
         "payment": "paid",
         "stock": "sold",
@@ -126,7 +127,7 @@ async def test_an_order_at_its_end_waits_for_nobody() -> None:
     cancelled, new = await accepted(made, submission("s-1"), submission("s-2"))
     await take(made, said(cancelled, "1", CANCELLED, 5))
     assert (await why(made.ledger, cancelled, now=NOW)).owner is None
-    assert (await why(made.ledger, new, now=NOW)).reason == "accepted, and nothing reported since"
+    assert (await why(made.ledger, new, now=NOW)).reason == "accepted, and nothing has led further since"
     assert await take_in(made.parts(), [chunk(submission("s-3", lines=(("NO", 1, 1),)), first=5)]) is None
     refused = await why(made.ledger, ("web", "s-3"), now=NOW)
     assert refused.decision.reason == "unknown_sku"
