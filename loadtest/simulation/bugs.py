@@ -194,7 +194,9 @@ BUGS = {
     "ack-before-persist": Bug("chunks are acknowledged before they are durable", _acknowledge_before_persist),
     "announce-before-persist": Bug("the write is started and not waited for", lambda: stores(ledger=_HastyLedger)),
     "ack-at-first-append": Bug(
-        "a batch of several chunks is acknowledged when the first of its appends is safe", _acknowledge_at_first_append
+        "a batch of several chunks is acknowledged when the first of its appends is safe",
+        _acknowledge_at_first_append,
+        "answers",
     ),
     "append-once": Bug("an append that failed is not tried again", lambda: stores(log=_CarelessLog)),
     "commit-position": Bug("what was read is committed, not what was acknowledged", _commit_position),
@@ -202,7 +204,9 @@ BUGS = {
     "epoch-read-once": Bug("a new epoch is not learnt of", _epoch_read_once),
     "release-twice": Bug("a hold that is released again gives its units back again", _release_twice),
     "key-per-try": Bug(
-        "a retry of reserve bears new ids, and takes twice", lambda: stores("intake", stock=_ForgetfulClient)
+        "a retry of reserve bears new ids, and takes twice",
+        lambda: stores("intake", stock=_ForgetfulClient),
+        "answers",
     ),
     "no-give-back": Bug(
         "the hold taken for a late repeat is kept", lambda: stores("intake", stock=_KeepingStock), "forgetful"

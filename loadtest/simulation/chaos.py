@@ -62,6 +62,8 @@ class Chaos:
                 self._world.network.stall(worker.process, self._rng.random() * 6)
             case "stock_down" | "ledger_down" | "log_down":
                 self._down(kind.removesuffix("_down"))
+            case "failover":
+                self._world.ledger.timeline += 1
             case "stock_restart":
                 self._world.stock.restart()
             case "stock_empty":

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from loadtest.simulation.loop import SimulatedProcess
 from loadtest.simulation.network import run_at_once
-from loadtest.simulation.plan import Disruption
+from loadtest.simulation.plan import ACTS, Disruption
 from loadtest.simulation.trace import Trace
 from loadtest.simulation.world import World
 from streams.stores.stock_fake import FakeStock
@@ -18,9 +18,6 @@ FOREIGN_EPOCH = 1_000_000
 FOREIGN_INSTALLATION = UUID(int=1)
 
 COPIES_KEPT = 4
-
-ACTS = (("reserve",), ("confirm", "release", "retake"), ("expire_due",), ("open_promotion", "close_promotion"))
-"""What the stock does first and the ledger is told of then."""
 
 STEPS_OF_A_REBUILD = 18
 """About as many has one of a few dozen orders."""
@@ -36,7 +33,8 @@ class Losses:
         """As they were when somebody began to rebuild them: a primary that was cut off, and lives on."""
         self._in_wait: tuple[Disruption, int | None] | None = None
         self._last_page = False
-        self._wait_for: tuple[str, ...] = ()
+        first = "unbooked" in world.plan.disruptions and len(world.plan.acts) < len(ACTS)
+        self._wait_for: tuple[str, ...] = rng.choice(world.plan.acts) if first else ()
         self.unbooked = asyncio.Event()
         """Set when the stock has acted for somebody who stands still before that is booked."""
         self._borrowed: FakeStock | None = None
@@ -113,7 +111,7 @@ class Losses:
         brought about.
         """
         if kind == "unbooked":
-            self._wait_for = self._rng.choice(ACTS)
+            self._wait_for = self._rng.choice(self._world.plan.acts)
             return
         # Often at the end of all, between the last page and the epoch.
         steps = self._rng.randrange(1, STEPS_OF_A_REBUILD) if self._rng.random() < 0.7 else None

@@ -30,8 +30,6 @@ class Network:
         self.down: set[str] = set()
         """Stores that answer nobody now."""
         self._loop, self._random, self._plan, self._trace = loop, rng.random, plan, trace
-        self.latest_s = 0.0
-        """When the last message that was sent so far arrives."""
         self._healed = False
         self._still_until_s: dict[str, float] = {}
 
@@ -75,7 +73,6 @@ class Network:
         if fate == "late call":
             there = TIMEOUT_S + self._random() * (LATEST_S - TIMEOUT_S)
             loop.post(TIMEOUT_S, _give_up, answer, error(f"{name}: {fate}"))
-        self.latest_s = max(self.latest_s, loop.time() + there + back)
         loop.post(there, self._serve, caller, name, serve, answer, back, fate, error)
         return await answer
 

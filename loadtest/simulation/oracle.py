@@ -15,7 +15,7 @@ from loadtest.simulation.network import listed
 from loadtest.simulation.trace import Trace
 from loadtest.simulation.workload import PROMOTION, Sent, Shops
 from loadtest.simulation.world import World
-from streams.core.books import Action, State, Step, StepResult, StoredDecision
+from streams.core.books import Action, Booking, Persisted, State, Step, StepResult, StoredDecision
 from streams.core.stock import End
 from streams.dead_letters import read_letter
 from streams.instants import to_ms
@@ -75,6 +75,7 @@ class Oracle:
         elif method == "append":
             self._appended(*args)
         elif method == "persist":
+            self._booked(args[0], result)
             self._limit()
         elif method == "take_steps":
             self._steps_taken(args[0], result[1])
@@ -138,6 +139,15 @@ class Oracle:
                 owed.subtract(dict(claim.quantities))
         if +owed:
             self._trace.fail("below_zero", f"rebuilt with {self.owed}, of which nobody cancelled {dict(+owed)}")
+
+    def _booked(self, bookings: Sequence[Booking], result: Persisted) -> None:
+        """What is written under an epoch, the stock of that epoch has decided: it holds it, or knows how that ended."""
+        if not self._world.stock_is_sound():
+            return
+        for booking in bookings:
+            if booking.reason is None and booking.key not in result.stored:
+                if not self._world.stock.remembers(booking.order_id.bytes):
+                    self._trace.fail("booked_unheld", f"the stock has never heard of {booking}")
 
     def _limit(self) -> None:
         """At no time has a buyer more of a promotion than its limit."""

@@ -10,14 +10,15 @@ from typing import Literal
 
 Disruption = Literal[
     "kill", "stop", "move", "usurp", "stall",
-    "stock_down", "ledger_down", "log_down",
+    "stock_down", "ledger_down", "log_down", "failover",
     "stock_restart", "stock_empty", "stock_older", "stock_of_old", "stock_foreign", "split", "rebuild",
     "restart_amid", "empty_amid", "kill_rebuilder", "two_rebuilders", "unbooked",
 ]  # fmt: skip
 """What chaos does between calls; see `chaos.Chaos`."""
 
 _OF_PROCESSES: tuple[Disruption, ...] = ("kill", "stop", "move", "usurp", "stall")
-_OF_STORES: tuple[Disruption, ...] = ("stock_down", "ledger_down", "log_down")
+_OF_STORES: tuple[Disruption, ...] = ("stock_down", "ledger_down", "log_down", "failover")
+"""`failover`: the ledger goes on at another server, which lacks nothing; the stock is taken over under a new epoch."""
 _OF_MEMORY: tuple[Disruption, ...] = (
     "stock_restart", "stock_empty", "stock_older", "stock_of_old", "stock_foreign", "split", "rebuild"
 )  # fmt: skip
@@ -30,10 +31,13 @@ AMID: tuple[Disruption, ...] = (*AMID_REBUILDS, "unbooked")
 
 DISRUPTIONS: tuple[Disruption, ...] = (*_OF_PROCESSES, *_OF_STORES, *_OF_MEMORY, *AMID)
 
+ACTS = (("reserve",), ("confirm", "release", "retake"), ("expire_due",), ("open_promotion", "close_promotion"))
+"""What the stock does first and the ledger is told of then: what `unbooked` waits for."""
+
 FORGETFUL_SPREAD_S = 48.0
 """So long that what came in the first wave of a forgetful run is forgotten by the second, see `workload`."""
 
-_SHORT = frozenset(_OF_PROCESSES)
+_SHORT = frozenset({*_OF_PROCESSES, "failover"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,13 +46,17 @@ class Scenario:
 
     summary: str
     disruptions: tuple[Disruption, ...] = DISRUPTIONS
+    acts: tuple[tuple[str, ...], ...] = ACTS
+    """Those that `unbooked` draws from."""
     hold_ttls_s: tuple[float, ...] = (4.0, 8.0, 15.0)
     spreads_s: tuple[float, ...] = (1.0, 6.0, 15.0)
     latencies_s: tuple[float, ...] = (0.005, 0.05, 0.3)
     pauses_s: tuple[float, ...] = (0.3, 1.0, 3.0)
     """Mean times between two disruptions."""
-    faults: bool = True
-    """Whether calls get lost, answers get lost, calls come late."""
+    each: float = 0.5
+    """How often a run has each of the disruptions."""
+    faults: float = 0.5
+    """How often a run has each of: calls get lost, answers get lost, calls come late."""
     forgetful: float = 0.25
     """How often the stock forgets decisions within the run (late duplicates)."""
     scarce: bool = False
@@ -63,11 +71,11 @@ class Scenario:
 
 SCENARIOS = {
     "default": Scenario(summary="every fault that Floodway promises to outlast, a random choice of them a run"),
-    "calm": Scenario(summary="no faults at all: only the order of things is random", disruptions=(), faults=False),
+    "calm": Scenario(summary="no faults at all: only the order of things is random", disruptions=(), faults=0.0),
     "kills": Scenario(
         summary="processes die, stop and lose partitions; stores answer",
         disruptions=_OF_PROCESSES,
-        faults=False,
+        faults=0.0,
     ),
     "outages": Scenario(
         summary="stores fail in every way; processes live",
@@ -80,7 +88,7 @@ SCENARIOS = {
         hold_ttls_s=(4.0,),
         spreads_s=(3.0, 6.0, 15.0),
         latencies_s=(0.005, 0.05),
-        faults=False,
+        faults=0.0,
         forgetful=0.0,
         scarce=True,
     ),
@@ -90,9 +98,65 @@ SCENARIOS = {
         spreads_s=(0.5,),
         latencies_s=(0.05, 0.3),
         pauses_s=(0.1, 0.3),
-        faults=False,
+        faults=0.0,
         forgetful=0.0,
         scarce=True,
+    ),
+    "answers": Scenario(
+        summary="processes live, stores keep what they know; calls and answers get lost or come late, in every run",
+        disruptions=(),
+        faults=1.0,
+        forgetful=0.0,
+    ),
+    "unbooked": Scenario(
+        summary="again and again whoever has reserved stands still before that is booked, and the stock is lost",
+        disruptions=("unbooked",),
+        each=1.0,
+        acts=(ACTS[0],),
+        hold_ttls_s=(8.0,),
+        spreads_s=(3.0, 6.0),
+        latencies_s=(0.005,),
+        pauses_s=(0.3, 1.0),
+        faults=0.0,
+        forgetful=0.0,
+        scarce=True,
+    ),
+    "promotions": Scenario(
+        summary="who opens or closes the promotion stands still before that is booked, and the stock is lost meanwhile",
+        disruptions=("unbooked", "stock_restart"),
+        each=1.0,
+        acts=(ACTS[3],),
+        hold_ttls_s=(4.0, 8.0),
+        spreads_s=(3.0, 6.0),
+        latencies_s=(0.005, 0.05),
+        pauses_s=(1.0,),
+        faults=0.0,
+        forgetful=0.0,
+        scarce=True,
+    ),
+    "losses": Scenario(
+        summary="as `unbooked`, and the stock is lost once more while it is rebuilt, or two rebuild it",
+        disruptions=("unbooked", "two_rebuilders", "restart_amid"),
+        each=1.0,
+        acts=(ACTS[0],),
+        hold_ttls_s=(8.0,),
+        spreads_s=(3.0, 6.0),
+        latencies_s=(0.005,),
+        pauses_s=(0.3, 1.0),
+        faults=0.0,
+        forgetful=0.0,
+        scarce=True,
+    ),
+    "split": Scenario(
+        summary="single workers are left with the stock of before, while the others have gone on to another",
+        disruptions=("split",),
+        each=1.0,
+        hold_ttls_s=(4.0, 8.0),
+        spreads_s=(6.0, 15.0),
+        latencies_s=(0.005, 0.05),
+        pauses_s=(1.0, 3.0),
+        faults=0.0,
+        forgetful=0.0,
     ),
     "impatient": Scenario(
         summary="every fault, and submissions that wait for a store are soon put aside, to be decided later",
@@ -101,6 +165,14 @@ SCENARIOS = {
     ),
     "forgetful": Scenario(
         summary="the stock forgets decisions within the run, so that repeats outlive its memory", forgetful=1.0
+    ),
+    "failovers": Scenario(
+        summary="the ledger fails over again and again, while late repeats take holds that must be given back",
+        disruptions=("failover",),
+        each=1.0,
+        latencies_s=(0.05,),
+        faults=0.0,
+        forgetful=1.0,
     ),
     "gap-silent-expiry": Scenario(
         summary="an expiry is booked, the stock is rebuilt, and nobody is left who knows that it has not been "
@@ -132,6 +204,7 @@ class Plan:
     chaos_s: float
     """Until when things break; afterwards all is well."""
     disruptions: tuple[Disruption, ...]
+    acts: tuple[tuple[str, ...], ...]
     pause_s: float
     """Mean time between two disruptions."""
     lost_call: float
@@ -162,7 +235,7 @@ def draw(scenario: Scenario, rng: Random) -> Plan:
     def sometimes(chance: float, value: float) -> float:
         return value * rng.random() if rng.random() < chance else 0.0
 
-    disruptions = tuple(d for d in scenario.disruptions if rng.random() < 0.5)
+    disruptions = tuple(d for d in scenario.disruptions if rng.random() < scenario.each)
     forgetful = rng.random() < scenario.forgetful
     hold_ttl_s = rng.choice(scenario.hold_ttls_s)
     retention_s = 10_000.0
@@ -185,10 +258,11 @@ def draw(scenario: Scenario, rng: Random) -> Plan:
         spread_s=spread_s,
         chaos_s=spread_s + (1.0 if forgetful else rng.choice((2.0, 10.0))),
         disruptions=disruptions,
+        acts=scenario.acts,
         pause_s=pause_s,
-        lost_call=sometimes(0.5, 0.2) if scenario.faults else 0.0,
-        lost_answer=sometimes(0.5, 0.2) if scenario.faults else 0.0,
-        late_call=sometimes(0.4, 0.1) if scenario.faults else 0.0,
+        lost_call=sometimes(scenario.faults, 0.2),
+        lost_answer=sometimes(scenario.faults, 0.2),
+        late_call=sometimes(scenario.faults, 0.1),
         latency_s=latency_s,
         skew_ms=rng.choice((0, 0, 50, 400)),
         hold_ttl_s=hold_ttl_s,

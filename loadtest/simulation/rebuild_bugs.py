@@ -172,19 +172,20 @@ _PLANTS: dict[str, tuple[str, Callable[[], AbstractContextManager[Any]]]] = {
     "forgets-holds": ("a rebuild forgets holds", lambda: _forgetting("holds")),
 }
 
-_RARE = frozenset(
-    {
-        "forgets-bought",
-        "forgets-ends",
-        "install-empty",
-        "left-in-promotions",
-        "lost-unasked",
-        "openings-unbooked",
-    }
-)
-"""What takes more rebuilds than a run of the default has."""
-
-_WHERE = dict.fromkeys(_RARE, "rebuilds") | {"no-catch-up": "backlog"}
+_WHERE = {
+    "forgets-bought": "promotions",
+    "forgets-ends": "rebuilds",
+    "install-empty": "rebuilds",
+    "ledger-takes-old": "unbooked",
+    "left-in-promotions": "unbooked",
+    "lost-unasked": "split",
+    "no-catch-up": "unbooked",
+    "old-verdicts": "unbooked",
+    "openings-unbooked": "promotions",
+    "refill-anything": "losses",
+    "restart-unnoticed": "split",
+}
+"""Where what a bug needs happens in nearly every run; the default would have to be run hundreds of times."""
 
 REBUILD_BUGS = {name: Bug(summary, plant, _WHERE.get(name, "default")) for name, (summary, plant) in _PLANTS.items()}
 """By name."""

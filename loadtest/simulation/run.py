@@ -16,7 +16,7 @@ from unittest.mock import patch
 from loadtest.simulation.books import Books
 from loadtest.simulation.chaos import Chaos
 from loadtest.simulation.loop import Deadlock, Livelock, SimulatedLoop, SimulatedProcess
-from loadtest.simulation.network import Network
+from loadtest.simulation.network import LATEST_S, Network
 from loadtest.simulation.oracle import Oracle
 from loadtest.simulation.plan import SCENARIOS, Plan, Scenario, draw
 from loadtest.simulation.retries import Attempts
@@ -142,8 +142,7 @@ class _Run:
         commands = self.loop.create_task(self._operate())
         await self.chaos.run()
         await self._until_quiet(commands)
-        # For what was sent and given up, and is still on its way; what is sent from here on arrives soon.
-        await asyncio.sleep(max(1.0, self.world.network.latest_s - self.loop.time()))
+        await asyncio.sleep(LATEST_S)  # for what was sent and given up, and is still on its way
         await self._until_quiet(commands)
         await self._check("all quiet")
         await self._until_no_holds()

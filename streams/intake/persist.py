@@ -1,14 +1,11 @@
 """Stage three: decisions become durable, one transaction a batch; what the ledger knew before wins."""
 
-from contextlib import suppress
-
 from streams.clock import Clock
 from streams.core.books import StoredDecision
 from streams.core.decide import answer, booking, first_answer
 from streams.core.identity import SubmissionKey
 from streams.core.stock import End
 from streams.core.transfers import given_back_late
-from streams.errors import Fenced
 from streams.guard import StockGuard
 from streams.instants import to_datetime
 from streams.intake.batch import Batch
@@ -53,7 +50,7 @@ async def persist(
     owners, stored, token = await guard.call("persist", call)
     _answer(batch, owners, stored, token=token, now_ms=clock.now_ms())
     if batch.give_back:
-        await _give_back(batch, ledger, stock, clock, max_delay_s)
+        await _give_back(batch, ledger, stock, guard, clock)
     if batch.conflicts:
         await until_available("conflicts", lambda: ledger.record_conflicts(batch.conflicts), max_delay_s=max_delay_s)
 
@@ -108,21 +105,25 @@ def _answer(
             batch.conflicts.append(found.conflict)
 
 
-async def _give_back(batch: Batch, ledger: Ledger, stock: Stock, clock: Clock, max_delay_s: float) -> None:
-    async def call() -> None:
-        ends = await stock.release(batch.epoch, batch.give_back)
+async def _give_back(batch: Batch, ledger: Ledger, stock: Stock, guard: StockGuard, clock: Clock) -> None:
+    """Release holds that are not the ledger's, in the stock that took them, whatever epoch that is under by now."""
+
+    async def call(epoch: int) -> None:
+        # A stock that was rebuilt has none of them: what it holds under these ids is what the ledger knows, and stays.
+        # One that was taken over after a failover has them still, and nobody else would give them back in time.
+        if epoch != batch.epoch and not await ledger.failed_over_since(batch.epoch):
+            return
+        ends = await stock.release(epoch, batch.give_back)
         swept = {one for one, end in zip(batch.give_back, ends, strict=True) if end in _TO_MAIN}
         if swept:
-            await _book_swept(batch, swept, ledger, clock)
+            await _book_swept(batch, swept, epoch, ledger, clock)
         # Had its time been up meanwhile, the keeper would wait for ever to see this hold in the ledger.
-        await stock.settle(batch.epoch, batch.give_back)
+        await stock.settle(epoch, batch.give_back)
 
-    # A stock that was rebuilt has none of them: what it holds under these ids is what the ledger knows, and stays.
-    with suppress(Fenced):
-        await until_available("give back", call, max_delay_s=max_delay_s)
+    await guard.call("give back", call)
 
 
-async def _book_swept(batch: Batch, order_ids: set[bytes], ledger: Ledger, clock: Clock) -> None:
+async def _book_swept(batch: Batch, order_ids: set[bytes], epoch: int, ledger: Ledger, clock: Clock) -> None:
     """Their promotion closed while they were held, so their units were not swept with the rest, but are in main now."""
     at = to_datetime(clock.now_ms())
     records = {record.promotion.promotion_id: record for record in await ledger.promotions()}
@@ -131,4 +132,4 @@ async def _book_swept(batch: Batch, order_ids: set[bytes], ledger: Ledger, clock
         if verdict.order_id in order_ids and record is not None:
             promotion_id, held_until_ms = record.promotion.promotion_id, verdict.held_until_ms
             moved = given_back_late(promotion_id, verdict.order_id, held_until_ms, intent.quantities, at)
-            await ledger.save_promotion(record, moved, epoch=batch.epoch)
+            await ledger.save_promotion(record, moved, epoch=epoch)

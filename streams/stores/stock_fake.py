@@ -99,6 +99,10 @@ class FakeStock(Stock):
         """What a server's restart or promotion does: the data stand, but nobody knows of when they are."""
         self._runs += 1
 
+    def remembers(self, order_id: bytes) -> bool:
+        """Whether it holds an order, or knows how its hold ended."""
+        return order_id in self._holds or order_id in self._unsettled or self._ended_as(order_id) is not None
+
     async def carried(self) -> Carried:
         """See `Stock`."""
         stamped = self._epoch is not None or self._rebuilding is not None

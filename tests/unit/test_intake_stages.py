@@ -1,8 +1,10 @@
 """Each stage of intake by itself: what it asks of the stores, in which order, and what it makes of the answers."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 import pytest
@@ -10,6 +12,7 @@ from builders import (
     NOW,
     NOW_MS,
     PARTITIONS,
+    RETENTION_S,
     SETTINGS,
     Crash,
     FakeChunk,
@@ -24,8 +27,9 @@ from builders import (
     world,
 )
 
+from streams.adoption import adopt_stock
 from streams.chunks import Chunk
-from streams.core.stock import Code
+from streams.core.stock import Code, End
 from streams.dead_letters import read_letter
 from streams.guard import StockGuard
 from streams.intake.announce import announce
@@ -37,6 +41,7 @@ from streams.intake.reserve import reserve
 from streams.messages import Decision, Outcome, Reason
 from streams.parts import Parts
 from streams.promotions import close_promotion, open_promotion
+from streams.rebuild import rebuild_stock
 from streams.stores.log import Headers
 from streams.topics import DEAD_LETTER_HEADER, DECIDED, SUBMITTED_DLQ
 
@@ -295,6 +300,51 @@ async def test_a_surplus_hold_that_a_closing_promotion_did_not_sweep_is_booked()
     assert told(await through_persist(made.parts(), late)) == [AGAIN]
     booked = {(b.sku, b.pool): tuple(b[2:]) async for b in made.ledger.balances()}
     assert booked == await made.books() == {("TEA", "main"): (8, 0, 0), ("TEA", "promo:p1"): (0, 2, 0)}
+
+
+async def adopted(made: World) -> None:
+    """The ledger fails over, and somebody takes the stock over as it is."""
+    made.ledger.timeline += 1
+    assert await adopt_stock(made.ledger, made.stock) == 2
+
+
+async def rebuilt(made: World) -> None:
+    """Somebody rebuilds the stock from the ledger."""
+    await rebuild_stock(made.ledger, made.stock, made.clock, retention_s=RETENTION_S, reason="by another")
+
+
+@pytest.mark.parametrize("meanwhile", [adopted, rebuilt])
+async def test_a_surplus_hold_comes_back_whatever_becomes_of_the_epoch(
+    meanwhile: Callable[[World], Awaitable[None]],
+) -> None:
+    """Between write and release the stock gets another epoch: taken over, it has the hold still, and it is released
+    there; rebuilt, it knows of these orders what the ledger does, and keeps it.
+    """
+    made = await world()
+    await through_persist(made.parts(), chunk(submission()))
+    await forget(made)
+    late = chunk(submission(submitted_at=NOW + timedelta(hours=5)), first=1)
+    parts = made.parts()
+    shared, release = guard(parts), made.stock.release
+    asked: list[int] = []
+
+    async def meet(epoch: int, order_ids: Sequence[bytes]) -> list[End]:
+        if not asked:
+            await meanwhile(made)
+        asked.append(epoch)
+        return await release(epoch, order_ids)
+
+    batch = decode(late)
+    await reserve(batch, parts.stock, shared, parts.clock, hold_ttl_s=SETTINGS.hold_ttl_s)
+    bounds: dict[str, Any] = {"hold_ttl_s": SETTINGS.hold_ttl_s, "max_delay_s": DELAY_S}
+    with patch.object(made.stock, "release", meet):
+        await persist(batch, parts.ledger, parts.stock, shared, parts.clock, **bounds)
+    assert told(batch) == [AGAIN]
+    assert asked == ([1, 2] if meanwhile is adopted else [1])
+    if meanwhile is adopted:
+        assert await made.books() == {("TEA", "main"): (8, 2, 0)}
+    else:
+        assert await made.stock.unsettled() == 1, "the first order's own hold was due, and is the keeper's to book"
 
 
 async def test_what_redis_has_forgotten_is_not_decided_again() -> None:
