@@ -8,6 +8,7 @@ refused by the stock from then on. What the ledger lost is found by `floodway st
 
 import logging
 
+from streams.agreement import compare
 from streams.stores.ledger import FAILED_OVER, Ledger
 from streams.stores.stock import Stock
 
@@ -19,17 +20,16 @@ async def adopt_stock(ledger: Ledger, stock: Stock) -> int | None:
 
     Only for whoever has the right to rebuild. Raises `Fenced` when the stock was lost meanwhile.
     """
-    carried = await stock.carried()
-    if carried.epoch is None or carried.restarted or carried.installation not in (None, await ledger.installation()):
-        return None
-    if not await ledger.failed_over_since(carried.epoch):
+    found = await compare(ledger, stock)
+    before = found.carried.epoch
+    if before is None or not found.lacks_nothing or not found.failed_over:
         return None
     epoch = await ledger.issue_epoch(FAILED_OVER)
-    await stock.adopt_epoch(epoch, carried.epoch)
+    await stock.adopt_epoch(epoch, before)
     logger.warning(
         "Postgres has failed over: the stock goes on as it is, under epoch %d instead of %d. Unless replication is "
         "synchronous, look at `floodway stock check` for what was lost with the old primary.",
         epoch,
-        carried.epoch,
+        before,
     )
     return epoch

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
+from streams.agreement import check_newest
 from streams.core import lifecycle
 from streams.core.books import OrderRecord
 from streams.core.stock import Expired
@@ -12,7 +13,7 @@ from streams.guard import StockGuard
 from streams.instants import to_datetime, to_ms
 from streams.outbox import Outbox
 from streams.parts import Parts
-from streams.steps import Told, check_newest, take_steps
+from streams.steps import Told, take_steps
 from streams.stores.stock import MAX_BATCH
 from streams.telemetry import EXPIRED
 from streams.timing import timed
@@ -56,7 +57,7 @@ class Expiry:
         limit = min(MAX_BATCH, parts.settings.expiry_batch + self._unwritten)
         found = await parts.stock.expire_due(epoch, now_ms=now_ms, limit=limit)
         if not found:  # then nothing is written that would be refused if this stock were past
-            await check_newest(parts, epoch)
+            await check_newest(parts.ledger, epoch)
             return _Ended(0, [], Told([], {}))
         orders = await parts.ledger.orders(list({UUID(bytes=hold.order_id) for hold in found}))
         # A hold that the ledger does not know yet is on its way there: it stays unsettled and comes again.

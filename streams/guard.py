@@ -10,9 +10,12 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
+from streams.agreement import is_foreign
 from streams.errors import Fenced
 from streams.retry import until_available
 from streams.stores.ledger import Ledger
+from streams.stores.stock import Stock
+from streams.stores.stock_checks import fenced
 from streams.telemetry import FENCED
 from streams.waiting import waiting
 
@@ -26,10 +29,15 @@ logger = logging.getLogger(__name__)
 
 
 class StockGuard:
-    """Keeps the epoch. One for each process. Without `recover` a lost stock is waited for."""
+    """Keeps the epoch. One for each process. Without `recover` a lost stock is waited for.
 
-    def __init__(self, ledger: Ledger, *, max_delay_s: float, recover: Recover | None = None) -> None:
-        self._ledger = ledger
+    With `stock`, which every worker gives, no epoch is gone by before it is known that this is the ledger's stock.
+    """
+
+    def __init__(
+        self, ledger: Ledger, *, max_delay_s: float, recover: Recover | None = None, stock: Stock | None = None
+    ) -> None:
+        self._ledger, self._stock = ledger, stock
         self._max_delay_s = max_delay_s
         self._recover = recover
         self._epoch: int | None = None
@@ -51,10 +59,15 @@ class StockGuard:
 
     async def _current(self) -> int:
         while (epoch := self._epoch) is None:
-            self._epoch = await self._issued()
-            if self._epoch is None:
+            issued = await self._issued()
+            if issued is None:
                 logger.error("The ledger has issued no epoch yet; run `floodway init`.")
                 await asyncio.sleep(self._max_delay_s)
+            elif await self._is_ours():
+                self._epoch = issued
+            else:
+                async with waiting():
+                    await self._recovered()
         return epoch
 
     async def _renew(self, fenced: int) -> None:
@@ -64,7 +77,7 @@ class StockGuard:
                 return
             issued = await self._issued()
             # Before anything is looked at again: the same epoch under which everything was refused is of no use.
-            self._epoch = None if issued == fenced else issued
+            self._epoch = issued if issued != fenced and await self._is_ours() else None
             if self._epoch is None:
                 await self._recovered()
 
@@ -78,6 +91,18 @@ class StockGuard:
         except Fenced as error:
             logger.error("recover: %s", error)
             await asyncio.sleep(self._max_delay_s)
+
+    async def _is_ours(self) -> bool:
+        """Whether the stock is not another installation's; under an epoch of the same number it would answer."""
+        stock = self._stock
+        if stock is None:
+            return True
+        foreign = await until_available(
+            "whose stock", lambda: is_foreign(self._ledger, stock), max_delay_s=self._max_delay_s
+        )
+        if foreign:
+            logger.error("%s", fenced(None, 0, "foreign"))
+        return not foreign
 
     async def _issued(self) -> int | None:
         return await until_available("epoch", self._ledger.epoch, max_delay_s=self._max_delay_s)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from streams import dead_letters, quarantine, reports
+from streams.agreement import check_newest
 from streams.chunks import Chunk, Record
 from streams.core import lifecycle
 from streams.core.books import OrderRecord, State
@@ -29,7 +30,7 @@ from streams.reports import Reported, Waiting
 from streams.restocking import Restocker
 from streams.retry import until_available
 from streams.sources import normalisers
-from streams.steps import Told, check_newest, find_orders, take_steps
+from streams.steps import Told, find_orders, take_steps
 from streams.stores.log import Entry
 from streams.stores.stock import MAX_BATCH
 from streams.telemetry import reported, synced
@@ -53,7 +54,7 @@ class Lifecycle:
     def __init__(self, parts: Parts, sources: Mapping[str, Normaliser] | None = None) -> None:
         self._parts = parts
         self._max_delay_s = parts.settings.retry_max_delay_s
-        self._guard = StockGuard(parts.ledger, max_delay_s=self._max_delay_s, recover=parts.recover)
+        self._guard = StockGuard(parts.ledger, max_delay_s=self._max_delay_s, recover=parts.recover, stock=parts.stock)
         self._cap = dead_letters.DeadLetterCap(parts.settings.dead_letter_max_share)
         self._outbox = Outbox(parts)
         self._sources = normalisers(parts.settings.sources_dir) if sources is None else sources
@@ -186,7 +187,7 @@ class Lifecycle:
             ends.update(zip([r.order_id for r in cancels], answers, strict=True))
         lost = {found for found, end in ends.items() if end is End.UNKNOWN and orders[found].state is State.HELD}
         if lost:
-            await check_newest(self._parts, epoch)
+            await check_newest(self._parts.ledger, epoch)
         now = to_datetime(self._parts.clock.now_ms())
         clear = [
             lifecycle.apply(r, orders[r.order_id], ends[r.order_id], now) for r in moving if r.order_id not in lost

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import msgspec
 
 from streams.adoption import adopt_stock
+from streams.agreement import agreed_epoch, compare
 from streams.clock import Clock
 from streams.core.books import Balance, PromotionRecord, PromotionState
 from streams.core.memory import KeptHold, Page
@@ -24,7 +25,6 @@ from streams.errors import Fenced
 from streams.instants import to_datetime
 from streams.stores.ledger import Ledger, Snapshot
 from streams.stores.stock import Stock
-from streams.stores.stock_checks import fenced
 
 CLOCKS_APART_MS = 1_000
 """How far the clock of the keeper that expired a hold may have been ahead of the rebuilder's."""
@@ -55,14 +55,6 @@ class Rebuilt(msgspec.Struct, frozen=True):
         return f"stock rebuilt under epoch {self.epoch} ({self.reason}) in {self.seconds:.2f} s: {counted}"
 
 
-async def agreed_epoch(ledger: Ledger, stock: Stock) -> int | None:
-    """The epoch under which the stock can be asked; None when it has to be rebuilt, or taken over, first."""
-    issued, carried = await ledger.epoch(), await stock.carried()
-    if issued is None or carried.epoch != issued or carried.restarted:
-        return None
-    return None if await ledger.failed_over_since(issued) else issued
-
-
 async def ensure_stock(
     ledger: Ledger, stock: Stock, clock: Clock, *, retention_s: float, reason: str, may_rebuild: bool = True
 ) -> Rebuilt | None:
@@ -79,8 +71,7 @@ async def ensure_stock(
                 if await adopt_stock(ledger, stock) is not None:
                     return None
                 if not may_rebuild:
-                    carried, issued = await stock.carried(), await ledger.epoch()
-                    raise fenced(carried.epoch, issued or 0, "restarted" if carried.epoch == issued else "")
+                    raise (await compare(ledger, stock)).disagreement()
                 done = await _rebuild(ledger, stock, clock, retention_s=retention_s, reason=reason, take_over=False)
                 logger.log(logging.WARNING if done.epoch > 1 else logging.INFO, "%s", done)
                 return done
@@ -158,9 +149,10 @@ async def _check_ours(ledger: Ledger, stock: Stock) -> None:
 
     `begin_rebuild` looks at the same again, in one go with the emptying.
     """
-    issued, installation, carried = await ledger.epoch(), await ledger.installation(), await stock.carried()
-    if carried.installation is not None and carried.installation != installation:
-        raise fenced(carried.epoch, issued or 0, "foreign")
+    found = await compare(ledger, stock)
+    if found.is_foreign:
+        raise found.disagreement()
+    issued, carried = found.issued, found.carried
     newest = max(carried.epoch or 0, carried.rebuilding or 0)
     if newest > (issued or 0) and not await ledger.failed_over_since(newest):
         raise Fenced(

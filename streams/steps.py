@@ -8,7 +8,6 @@ from streams.core.effects import effects
 from streams.core.lifecycle import Outcome
 from streams.parts import Parts
 from streams.retry import until_available
-from streams.stores.ledger_rules import past
 
 _REPEATED = StepResult.REPEATED
 
@@ -42,13 +41,6 @@ async def find_orders(parts: Parts, order_ids: Iterable[UUID]) -> dict[UUID, Ord
     return await until_available(
         "orders", lambda: parts.ledger.orders(ids), max_delay_s=parts.settings.retry_max_delay_s
     )
-
-
-async def check_newest(parts: Parts, epoch: int) -> None:
-    """Raise `Fenced` under a past epoch: a stock of that may live on, cut off, and know nothing of later orders."""
-    newest = await parts.ledger.epoch()
-    if newest != epoch:
-        raise past(epoch, newest)
 
 
 async def take_steps(

@@ -14,10 +14,10 @@ from uuid import UUID
 
 import msgspec
 
+from streams.agreement import agreed_epoch
 from streams.core.books import State
 from streams.errors import Fenced
 from streams.parts import Parts
-from streams.rebuild import agreed_epoch
 
 T = TypeVar("T")
 PAGE = 1_000

@@ -19,10 +19,10 @@ from agents.observe.server import Handler, Server
 from agents.transport import ChunkApp
 from agents.transport.consumer import ChunkConsumer
 from streams import metrics as declared
+from streams.agreement import agreed_epoch
 from streams.breakers import Breakers
 from streams.errors import Fenced, SettingsError, Unavailable
 from streams.parts import Parts
-from streams.rebuild import agreed_epoch
 from streams.settings import Settings
 from streams.telemetry import family
 

@@ -145,9 +145,9 @@ class Oracle:
         if not self._world.stock_is_sound():
             return
         for booking in bookings:
-            if booking.reason is None and booking.key not in result.stored:
-                if not self._world.stock.remembers(booking.order_id.bytes):
-                    self._trace.fail("booked_unheld", f"the stock has never heard of {booking}")
+            new = booking.reason is None and booking.key not in result.stored
+            if new and not self._world.stock.remembers(booking.order_id.bytes):
+                self._trace.fail("booked_unheld", f"the stock has never heard of {booking}")
 
     def _limit(self) -> None:
         """At no time has a buyer more of a promotion than its limit."""

@@ -171,7 +171,7 @@ SCENARIOS = {
         disruptions=("failover",),
         each=1.0,
         latencies_s=(0.05,),
-        faults=0.0,
+        faults=1.0,
         forgetful=1.0,
     ),
     "gap-silent-expiry": Scenario(

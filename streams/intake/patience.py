@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
 from time import monotonic
 
+from streams.agreement import agreed_epoch
 from streams.chunks import Chunk
 from streams.dead_letters import DeadLetterCap
 from streams.errors import BreakerOpen, Fenced, Unavailable
@@ -23,7 +24,6 @@ from streams.intake.decode import decode
 from streams.intake.divert import ReviewedChunk, divert, reviewed
 from streams.intake.pipeline import Intake
 from streams.parts import Parts
-from streams.rebuild import agreed_epoch
 from streams.retry import until_available
 from streams.stores.review import ReviewQueue
 from streams.waiting import last_wait_s, note_wait

@@ -33,7 +33,8 @@ class Intake:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._guard = StockGuard(parts.ledger, max_delay_s=parts.settings.retry_max_delay_s, recover=parts.recover)
+        max_delay_s = parts.settings.retry_max_delay_s
+        self._guard = StockGuard(parts.ledger, max_delay_s=max_delay_s, recover=parts.recover, stock=parts.stock)
         self._reserved_under: int | None = None
         retention_s = parts.settings.dedupe_retention_s
         self._recall = partial(recall, ledger=parts.ledger, clock=parts.clock, retention_s=retention_s)

@@ -19,13 +19,14 @@ from builders import (
     world,
 )
 
+from streams.agreement import agreed_epoch
 from streams.core.books import PromotionRecord, PromotionState, State
 from streams.errors import Fenced
 from streams.guard import StockGuard
 from streams.lifecycle import Lifecycle
 from streams.messages import Decision, Outcome
 from streams.parts import Parts
-from streams.rebuild import agreed_epoch, ensure_stock, rebuild_stock
+from streams.rebuild import ensure_stock, rebuild_stock
 from streams.stocktake import take_stock
 
 LOST = "lost"

@@ -2,12 +2,29 @@
 
 import asyncio
 import logging
+from uuid import UUID
 
 import pytest
-from builders import RETENTION_S, Crash, Trouble, World, at_call, outages, troubled, world
+from builders import (
+    RETENTION_S,
+    Crash,
+    Trouble,
+    World,
+    at_call,
+    chunk,
+    outages,
+    submission,
+    take_in,
+    troubled,
+    world,
+)
 
+from streams.agreement import agreed_epoch, check_newest
+from streams.core.memory import Page
+from streams.core.stock import Pool
 from streams.errors import Fenced, StockUnavailable
 from streams.guard import StockGuard
+from streams.rebuild import ensure_stock
 from streams.stores.stock_fake import FakeStock
 
 
@@ -106,3 +123,42 @@ async def test_the_fence_is_no_outage() -> None:
     """The two are told apart by type: an outage is tried again under the same epoch, the fence is not."""
     assert not issubclass(Fenced, StockUnavailable)
     assert not issubclass(StockUnavailable, Fenced)
+
+
+async def test_a_foreign_stock_of_the_same_epoch_is_refused_before_it_is_asked(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Another installation's stock answers under any epoch of the same number: a process that starts beside it asks it
+    nothing and says why, and goes on once it has its own.
+    """
+    made, foreign = await world({"TEA": 10}), FakeStock(dedupe_retention_s=RETENTION_S)
+    await foreign.begin_rebuild(1, UUID(int=1))
+    await foreign.refill(1, Page(pools=[Pool("TEA", "main", 99, 0, 0)]))
+    await foreign.install_epoch(1, refilled=True)
+    ours, made.stock = made.stock, foreign
+    assert await agreed_epoch(made.ledger, foreign) is None
+    with pytest.raises(Fenced, match="another installation"):
+        await ensure_stock(made.ledger, foreign, made.clock, retention_s=RETENTION_S, reason="lost")
+    trouble = Trouble()
+    intake = asyncio.create_task(take_in(made.parts(trouble), [chunk(submission())]))
+    await asyncio.sleep(0.05)
+    assert not intake.done()
+    assert "FLOODWAY_REDIS_URL" in caplog.text
+    assert {name for name in trouble.calls if name.startswith("stock.")} == {"stock.carried"}
+    intake.cancel()
+    await asyncio.gather(intake, return_exceptions=True)
+    assert [pool.free async for pool in foreign.pools()] == [99]
+    made.stock = ours
+    assert await take_in(made.parts(), [chunk(submission())]) is None
+    assert await made.books() == {("TEA", "main"): (8, 2, 0)}
+
+
+async def test_a_failover_is_noticed_by_who_writes_nothing() -> None:
+    """A keeper that finds nothing to do looks whether the books have moved: else promotions could wait for ever for
+    somebody to take the stock over.
+    """
+    made = await world()
+    await check_newest(made.ledger, 1)
+    made.ledger.timeline += 1
+    with pytest.raises(Fenced, match="failed over since epoch 1"):
+        await check_newest(made.ledger, 1)

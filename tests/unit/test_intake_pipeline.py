@@ -43,7 +43,15 @@ from streams.topics import SUBMITTED_DLQ
 
 T = TypeVar("T")
 
-CALLS = ["ledger.epoch", "stock.reserve", "ledger.persist", "log.partitions", "log.append", "acknowledge"]
+CALLS = [
+    "ledger.epoch",
+    "stock.carried",
+    "stock.reserve",
+    "ledger.persist",
+    "log.partitions",
+    "log.append",
+    "acknowledge",
+]
 
 
 def only_crashes(error: BaseException | None) -> bool:
