@@ -13,8 +13,8 @@ from agents.exporter.scraping import Scraper, Told
 from agents.exporter.settings import ExporterSettings
 from agents.exporter.shelves import Shelf, add_up
 from agents.roles import READS, group
+from streams.agreement import agreed_epoch
 from streams.errors import Fenced, FloodwayError
-from streams.rebuild import agreed_epoch
 from streams.settings import Settings
 from streams.stocktake import take_stock
 from streams.stores.kafka_access import access

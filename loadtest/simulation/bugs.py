@@ -20,7 +20,6 @@ from streams.core.books import Persisted, StoredDecision
 from streams.core.stock import End, Reservation, Verdict
 from streams.errors import Fenced, LogUnavailable, Unavailable
 from streams.guard import StockGuard
-from streams.intake import persist as persisting
 from streams.intake import pipeline
 from streams.intake.batch import Batch
 from streams.retry import until_available
@@ -167,20 +166,6 @@ class _KeepingStock(MistakenStore):
         return [End.RELEASED for _ in order_ids]
 
 
-def _gives_back_in_its_own_epoch() -> AbstractContextManager[Any]:
-    """Whatever has become of the stock meanwhile, a refusal is taken for its having lost the holds."""
-
-    async def give_back(batch: Batch, _ledger: Any, stock: Any, _guard: Any, _clock: Any) -> None:
-        async def release() -> None:
-            await stock.release(batch.epoch, batch.give_back)
-            await stock.settle(batch.epoch, batch.give_back)
-
-        with contextlib.suppress(Fenced):
-            await until_available("give back", release, max_delay_s=0.5)
-
-    return patch.object(persisting, "_give_back", give_back)
-
-
 def _failover_unnoticed() -> AbstractContextManager[Any]:
     async def check_newest(ledger: Any, epoch: int) -> None:
         if await ledger.epoch() != epoch:
@@ -233,11 +218,6 @@ BUGS = {
     ),
     "no-give-back": Bug(
         "the hold taken for a late repeat is kept", lambda: stores("intake", stock=_KeepingStock), "forgetful"
-    ),
-    "gives-back-once": Bug(
-        "a hold that is to be given back is dropped when its stock is taken over under a new epoch meanwhile",
-        _gives_back_in_its_own_epoch,
-        "failovers",
     ),
     "failover-unnoticed": Bug(
         "who has nothing to write does not look whether the ledger has failed over", _failover_unnoticed, "failovers"
