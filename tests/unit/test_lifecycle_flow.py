@@ -37,6 +37,7 @@ async def test_the_order_of_effects() -> None:
     assert trouble.calls == [
         "ledger.orders",
         "ledger.epoch",
+        "stock.carried",
         "stock.confirm",
         "ledger.take_steps",
         "log.partitions",
