@@ -85,6 +85,8 @@ class Oracle:
             return
         if method == "install_epoch":
             self._rebuilt()
+        elif method == "adopt_epoch":
+            self._count_received()  # between the epoch's being issued and this, nobody knew what the stock was
         elif method == "receive" and result:
             for sku, units in args[2]:
                 self.received[sku] += units
@@ -106,7 +108,7 @@ class Oracle:
         ended_ms = to_ms(min(order.held_until, order.changed_at))  # it may have been booked long after
         return ended_ms <= self._world.clock.now_ms() - self._world.plan.retention_s * 1000
 
-    def _rebuilt(self) -> None:
+    def _count_received(self) -> None:
         """It has what was booked by some moment: goods are booked before they are shelved."""
         found = self._on_shelves()
         booked: Counter[str] = Counter()
@@ -118,6 +120,10 @@ class Oracle:
         if found not in moments.values():
             self._trace.fail("rebuilt_as_booked", f"on the shelves {dict(found)}, booked {moments}")
         self.received = found
+
+    def _rebuilt(self) -> None:
+        """What it lacks, and what nobody knows of any more, follows from what was booked."""
+        self._count_received()
         self._owing()
         self.unsaid |= {
             order.order_id
