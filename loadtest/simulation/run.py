@@ -239,7 +239,7 @@ class _Run:
 
     async def _until_no_holds(self) -> None:
         """In the end every hold has been paid, given back or has run out."""
-        deadline_s = self.loop.time() + self.plan.hold_ttl_s + 30
+        deadline_s = self.loop.time() + self.plan.hold_ttl_s + QUIET_WITHIN_S
         while self.books.live_holds() or self.books.waiting_for():
             if self.loop.time() > deadline_s:
                 self.trace.fail("holds_end", f"{self.books.live_holds()} holds are left")
