@@ -47,6 +47,7 @@ class _Slot:
         self.started_at = 0.0
         self.deaths = 0
         self.next_start_at = 0.0
+        self.told_pid: int | None = None
 
 
 class Supervisor:
@@ -126,6 +127,17 @@ class Supervisor:
             for slot in self._slots
         )
 
+    def say_addresses(self) -> None:
+        """Say once of each process that is ready where its `/metrics` are. Call it as often as `look`."""
+        for slot in self._slots:
+            pid = None if slot.process is None else slot.process.pid
+            if pid is None or slot.told_pid == pid or not (file := self._ready_file(slot)).exists():
+                continue
+            told = _told(file)
+            if told.get("pid") == pid and "metrics" in told:
+                slot.told_pid = pid
+                self._say(f"{slot.role} {slot.number}: ready; metrics and health on {told['metrics']}")
+
     def statuses(self) -> list[dict[str, Any]]:
         """What the workers that have had partitions say of themselves, see `agents.status`."""
         files = [file for slot in self._slots if (file := self._ready_file(slot)).exists()]
@@ -163,6 +175,7 @@ class Supervisor:
             while not ended:
                 time.sleep(LOOK_INTERVAL_S)
                 self.look()
+                self.say_addresses()
                 each_look(self)
         finally:
             self.stop()
@@ -199,6 +212,15 @@ class Supervisor:
     def _note_end(self, slot: _Slot, *, was_asked: bool) -> None:
         if slot.process is not None and slot.process.returncode is not None:
             self.endings.append(Ending(slot.role, slot.number, slot.process.returncode, was_asked))
+
+
+def _told(ready_file: Path) -> dict[str, Any]:
+    """What a process tells of itself; nothing while it writes that."""
+    try:
+        found = json.loads(ready_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _environ(settings: Settings) -> dict[str, str]:

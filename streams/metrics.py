@@ -295,3 +295,30 @@ HELD_BACK = _exporter(
     "1 while the lag asks for more workers and they would not help, or nothing is known.",
     "role",
 )
+
+# --- the HTTP front --------------------------------------------------------------------------------------------------
+
+HTTP_REQUESTS = _declare(
+    Teller.FRONT,
+    Kind.COUNTER,
+    "floodway_http_requests_total",
+    "Requests answered. `route` is the pattern of a path, `none` for one that is not there.",
+    "route method status",
+)
+HTTP_TOOK_S = _declare(
+    Teller.FRONT,
+    Kind.HISTOGRAM,
+    "floodway_http_request_duration_seconds",
+    "From a request's head to its answer's first byte; waiting for a decision included, where that was asked for.",
+    "route",
+    LATENCY_BUCKETS_S,
+)
+HTTP_IN_HAND = _declare(
+    Teller.FRONT,
+    Kind.GAUGE,
+    "floodway_http_requests_in_hand",
+    "Requests being answered; those that wait are not in it.",
+)
+HTTP_BACKLOG = _declare(
+    Teller.FRONT, Kind.GAUGE, "floodway_http_backlog_bytes", "Orders handed to Kafka and not confirmed yet."
+)

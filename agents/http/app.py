@@ -7,17 +7,20 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
+from time import perf_counter
 from typing import Any, NamedTuple
 
 from agents.http import problems
 from agents.http.limits import Gate, Rates
 from agents.http.messages import Answer, Disconnected, Receive, Request, Scope, Send, Stream, segments
+from agents.http.observed import NO_ROUTE, Requests
 from agents.http.problems import Refusal, come_again
 from agents.http.settings import HttpSettings
 from agents.http.tokens import Caller, Right, Tokens, demand
 from streams.errors import FloodwayError, Unavailable
 
 MAX_PATH_BYTES = 1_024
+METHODS = frozenset({"GET", "HEAD", "POST"})
 
 Handler = Callable[[Request], Awaitable[Answer | Stream]]
 
@@ -46,9 +49,14 @@ _NOBODY = Caller("", frozenset(), 1.0)
 class Front:
     """The application."""
 
-    def __init__(self, routes: Routes, tokens: Tokens, rates: Rates, settings: HttpSettings) -> None:
+    def __init__(
+        self, routes: Routes, tokens: Tokens, rates: Rates, settings: HttpSettings, requests: Requests
+    ) -> None:
+        self._requests = requests
+        self._names = {id(route): path for path, methods in routes.items() for route in methods.values()}
         self._tokens, self._rates, self._settings = tokens, rates, settings
         self._gate = Gate(settings.concurrency_max, "requests")
+        requests.in_hand = lambda: self._gate.inside
         self._fixed = {path: methods for path, methods in routes.items() if "{" not in path}
         self._variable = [(path[1:].split("/"), methods) for path, methods in routes.items() if "{" in path]
 
@@ -56,8 +64,11 @@ class Front:
         """Answer one request."""
         if scope["type"] != "http":
             return
+        began, name = perf_counter(), NO_ROUTE
         try:
-            answer = await self._handled(scope, receive)
+            route, path = self._route(scope)
+            name = self._names[id(route)]
+            answer = await self._handled(route, path, scope, receive)
         except Refusal as refusal:
             answer = _problem(refusal)
         except Disconnected:
@@ -71,6 +82,9 @@ class Front:
         except Exception:
             logger.exception("%s %s", scope["method"], scope["path"])
             answer = _problem(Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "defect", "see this server's log"))
+        status = HTTPStatus.OK if isinstance(answer, Stream) else answer.status
+        seconds = perf_counter() - began
+        self._requests.count(name, _method(scope), int(status), seconds)
         if isinstance(answer, Stream):
             if scope["method"] == "HEAD":
                 await answer.pieces.aclose()
@@ -80,8 +94,7 @@ class Front:
         else:
             await answer.send(send)
 
-    async def _handled(self, scope: Scope, receive: Receive) -> Answer | Stream:
-        route, path = self._route(scope)
+    async def _handled(self, route: Route, path: Mapping[str, str], scope: Scope, receive: Receive) -> Answer | Stream:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         caller = _NOBODY
         if route.right is not None:
@@ -126,6 +139,12 @@ class Front:
                 if all(part if p[0] == "{" else p == part for p, part in zip(pattern, parts, strict=True)):
                     return methods, path
         return None, {}
+
+
+def _method(scope: Scope) -> str:
+    """Of those that there are: a client may write any word."""
+    method: str = scope["method"]
+    return method if method in METHODS else "other"
 
 
 def _problem(refusal: Refusal) -> Answer:

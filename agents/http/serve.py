@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 import gc
+import logging
+import os
 import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
+import orjson
 import uvicorn
 import uvloop
 
@@ -19,6 +22,7 @@ from agents.http.idempotency import Keys
 from agents.http.ledger import Stories
 from agents.http.limits import Rates
 from agents.http.links import Links
+from agents.http.observed import Requests
 from agents.http.pages import pages
 from agents.http.protocol import protocol
 from agents.http.reading import Reading
@@ -28,6 +32,8 @@ from agents.http.settings import PREFIX, HttpSettings
 from agents.http.submitting import Submitting
 from agents.http.tokens import Tokens
 from agents.http.watching import TOPICS, Watching
+from agents.observe.health import metrics, process_registry
+from agents.observe.server import Server
 from streams.clock import SystemClock
 from streams.errors import SettingsError
 from streams.retry import until_available
@@ -39,6 +45,9 @@ from streams.stores.log_kafka import KafkaLog
 BACKLOG = 1_024
 LEASE_MARGIN_S = 5.0
 """A claim of an idempotency key outlives its request by so much."""
+
+
+logger = logging.getLogger(__name__)
 
 
 def run(settings: Settings, http: HttpSettings) -> None:
@@ -71,7 +80,11 @@ async def _serve(
     settings: Settings, http: HttpSettings, tokens: Tokens, listener: socket.socket, context: ssl.SSLContext | None
 ) -> None:
     ending = asyncio.Event()
-    async with _front(settings, http, tokens, ending) as (front, watching):
+    requests = Requests()
+    async with (
+        _front(settings, http, tokens, ending, requests) as (front, watching),
+        _observed(settings, requests) as told,
+    ):
         config = uvicorn.Config(
             front,
             http=protocol(http.head_timeout_s),
@@ -88,7 +101,7 @@ async def _serve(
         )
         config.load()
         config.ssl = context
-        server = _Server(config, settings.ready_file)
+        server = _Server(config, settings.ready_file, told)
 
         def end() -> None:
             ending.set()
@@ -103,7 +116,7 @@ async def _serve(
 
 @contextlib.asynccontextmanager
 async def _front(
-    settings: Settings, http: HttpSettings, tokens: Tokens, ending: asyncio.Event
+    settings: Settings, http: HttpSettings, tokens: Tokens, ending: asyncio.Event, requests: Requests
 ) -> AsyncIterator[tuple[Front, Watching]]:
     """The application with all its parts. Orders need Kafka alone; the rest connects in its own time."""
     brokers = access(settings)
@@ -128,7 +141,8 @@ async def _front(
         reading = Reading(stories.tell, stories.why, Links(http, clock), watching, ending, http)
         remarking = Remarking(log, stories.find, keys, clock, http)
         table = {**routes(submitting, reading, remarking, Health(log.ping, ending)), **pages()}
-        yield Front(table, tokens, rates, http), watching
+        requests.backlog_bytes = lambda: appender.backlog_bytes
+        yield Front(table, tokens, rates, http, requests), watching
     finally:
         for task in tasks:
             task.cancel()
@@ -139,18 +153,37 @@ async def _front(
         await asyncio.gather(log.close(), answers.close(), stories.close())
 
 
+@contextlib.asynccontextmanager
+async def _observed(settings: Settings, requests: Requests) -> AsyncIterator[dict[str, object]]:
+    """A `/metrics` of this process' own: all share the front's port, and only one of them would answer there."""
+    told: dict[str, object] = {"role": "http", "pid": os.getpid()}
+    registry = process_registry()
+    registry.register(requests)
+    try:
+        server = await Server.start({"/metrics": metrics(registry)}, settings.metrics_host, settings.metrics_port)
+    except SettingsError as error:  # orders matter more
+        logger.error("no metrics: %s", error)
+        yield told
+        return
+    logger.info("http %d: metrics on %s", os.getpid(), server.url)
+    try:
+        yield {**told, "metrics": server.url}
+    finally:
+        await server.close()
+
+
 class _Server(uvicorn.Server):
     """uvicorn's server, with signals left to us; it makes the file for supervisors once it listens."""
 
-    def __init__(self, config: uvicorn.Config, ready_file: str | None) -> None:
+    def __init__(self, config: uvicorn.Config, ready_file: str | None, told: Mapping[str, object]) -> None:
         super().__init__(config)
-        self._ready_file = ready_file
+        self._ready_file, self._told = ready_file, told
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen."""
         await super().startup(sockets)
         if self._ready_file is not None:
-            Path(self._ready_file).touch()
+            Path(self._ready_file).write_bytes(orjson.dumps(self._told))
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -19,11 +19,13 @@ from uuid import UUID
 
 import pytest
 from front import FrontProcess, Got, front
+from observing import samples
 from pipeline import Workers, until
 from shop import encode, order, report, stock_up
 
 from infra.embedded import Part, Stack
 from streams.messages import ReportType
+from streams.metrics import ALL, Teller
 from streams.parts import Parts
 from streams.settings import Settings
 from streams.stores.kafka_access import access
@@ -439,3 +441,29 @@ def test_the_page_needs_no_leave_and_holds_nothing(fronts: tuple[FrontProcess, F
         part = one.get(link.decode())
         assert part.status == 200
         assert one.get(link.decode(), if_none_match=part.headers["etag"]).status == 304
+
+
+def test_a_front_tells_what_it_answered(fronts: tuple[FrontProcess, FrontProcess]) -> None:
+    """Each process by itself: requests by route, method and status, of those that are not there without their path."""
+    _, other = fronts
+    found = re.search(r"metrics on (http://[\d.]+:\d+)", other.log.read_text())
+    assert found is not None
+    before, _ = samples(found[1])
+    assert [other.get(path).status for path in ("/livez", "/livez", "/no/such", "/v1/orders/x:never")] == [
+        200,
+        200,
+        404,
+        404,
+    ]
+    assert other.ask("PUT", "/livez").status == 405
+    after, names = samples(found[1])
+    assert {m.name.removesuffix("_total") for m in ALL if m.teller is Teller.FRONT} <= names
+
+    def more(route: str, method: str, status: int) -> float:
+        labels = frozenset({("route", route), ("method", method), ("status", str(status))})
+        key = "floodway_http_requests_total", labels
+        return after[key] - before.get(key, 0)
+
+    assert (more("/livez", "GET", 200), more("none", "GET", 404), more("/v1/orders/{order}", "GET", 404)) == (2, 1, 1)
+    assert more("none", "other", 405) == 1
+    assert not any("such" in value or "never" in value for _, labels in after for _, value in labels)

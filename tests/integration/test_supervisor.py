@@ -94,3 +94,35 @@ def test_without_an_instance_id_workers_have_none(supervisor: Supervisor, tmp_pa
     """Their memberships are dynamic."""
     until(supervisor, lambda: supervisor.ready() == 2)
     assert (tmp_path / "intake-0.ready").read_text() == ""
+
+
+def test_where_a_process_tells_of_itself_is_said_once(tmp_path: Path) -> None:
+    """Once for each process, when it is ready; a file of the process before it, or half of one, says nothing."""
+    said: list[str] = []
+    tells = WORKER.replace(
+        'os.environ.get("FLOODWAY_GROUP_INSTANCE_ID", "")', '\'{"pid": %d, "metrics": "http://h:1"}\' % os.getpid()'
+    )
+    assert tells != WORKER
+    made = Supervisor(
+        Settings(),
+        {"intake": 1},
+        say=said.append,
+        log_dir=tmp_path,
+        argv=lambda role, number: [sys.executable, "-c", tells],
+    )
+    made.start()
+    try:
+        until(made, lambda: made.ready() == 1)
+        time.sleep(0.1)
+        made.say_addresses()
+        made.say_addresses()
+        assert said == ["intake 0: ready; metrics and health on http://h:1"]
+        kill(made.pids()[0], signal.SIGKILL)
+        until(made, lambda: made.pids() == [])
+        made.say_addresses()
+        until(made, lambda: made.ready() == 1)
+        time.sleep(0.1)
+        made.say_addresses()
+        assert [line for line in said if "ready" in line] == said[:1] * 2
+    finally:
+        made.stop()
