@@ -280,7 +280,8 @@ def test_kafka_runs_with_the_mounted_files(broker: Broker, here: Here, valkey: s
         with ended(process, signal.SIGTERM):
             here.wait("kafka", process, lambda: kafka_serves(ports["broker"], 1) and kafka_serves(ports["outside"], 1))
             if time == "first":
-                assert _init(here, ports["broker"], valkey, primary, replica).returncode == 0
+                done = _init(here, ports["broker"], valkey, primary, replica)
+                assert done.returncode == 0, done.stderr
     assert (data / "log" / "meta.properties").exists()
 
 
@@ -295,7 +296,7 @@ def test_init_reads_its_addresses_from_files(here: Here, valkey: str, primary: i
 
 
 def _init(
-    here: Here, broker: int, valkey: str, primary: int, replica: int, *, wait_s: str = "20"
+    here: Here, broker: int, valkey: str, primary: int, replica: int, *, wait_s: str = "60"
 ) -> subprocess.CompletedProcess[str]:
     """The service `init` with its variables; host names in the secrets become addresses."""
     there = here.directory / "addresses"
