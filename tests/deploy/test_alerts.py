@@ -187,7 +187,9 @@ def test_prometheus_looks_at_every_service_of_ours() -> None:
     assert set(workers["names"]) == {
         name for name, one in services().items() if (one["command"] or [""])[0] == "worker"
     }
-    for name in workers["names"]:
+    (front,) = jobs["floodway-front"]["dns_sd_configs"]
+    assert (front["names"], front["port"]) == (["http"], workers["port"])
+    for name in [*workers["names"], "http"]:
         assert str(workers["port"]) == services()[name]["environment"]["FLOODWAY_METRICS_PORT"]
     exporter = services()["exporter"]["environment"]
     assert jobs["floodway-exporter"]["static_configs"][0]["targets"] == [
