@@ -21,6 +21,8 @@ SETTLED_S = 60.0
 STOP_WAIT_S = 15.0
 LOG_DIR = Path(".floodway/logs")
 """Where logs and ready files of workers are; `floodway exporter` finds them there."""
+EXPORTER_FILE = "exporter.url"
+"""Beside them, as long as an exporter runs here: where it is. `floodway top` reads it."""
 
 
 class Ending(NamedTuple):

@@ -60,7 +60,7 @@ def _stores(seen: View) -> Iterator[Note]:
             yield Note(Level.BAD, f"{name} does not answer the exporter.")
         if opened := store.breakers.get("open", 0):
             yield Note(
-                Level.BAD, f"The breaker around {name} is open in {opened} of {all_} workers: they take no orders."
+                Level.BAD, f"The breaker around {name} is open in {opened} of {all_} workers: they take nothing."
             )
         if trying := store.breakers.get("half_open", 0):
             yield Note(Level.LOOK, f"{trying} of {all_} workers try whether {name} is back.")
@@ -78,7 +78,9 @@ def _flow(seen: View) -> Iterator[Note]:
         if lag.records and seen.workers and lag.role not in roles:
             yield Note(Level.BAD, f"{lag.records:,.0f} records wait, and no {lag.role} worker is to be seen.")
         elif lag.stuck_s > STUCK_S:
-            yield Note(Level.BAD, f"{lag.role} has lag and has committed nothing for {lag.stuck_s:,.0f} s.")
+            yield Note(
+                Level.BAD, f"{lag.role.capitalize()} has lag and has committed nothing for {lag.stuck_s:,.0f} s."
+            )
     for worker in seen.workers:
         if worker.loop_delay_s > LOOP_LATE_S:
             late_s = worker.loop_delay_s

@@ -1,10 +1,11 @@
 """`floodway exporter`: lag, stores and stock as metrics, and how many workers there should be."""
 
+import atexit
 from pathlib import Path
 from typing import Any
 
 from infra.cli.context import people, settings
-from infra.workers import LOG_DIR
+from infra.workers import EXPORTER_FILE, LOG_DIR
 
 
 def exporter(*, host: str | None = None, port: int | None = None, log_level: str | None = None) -> None:
@@ -30,6 +31,10 @@ def exporter(*, host: str | None = None, port: int | None = None, log_level: str
     exports = load_exporter(**{name: value for name, value in chosen.items() if value is not None})
 
     def say(url: str) -> None:
+        if LOG_DIR.is_dir():
+            file = LOG_DIR / EXPORTER_FILE
+            file.write_text(url, encoding="utf-8")
+            atexit.register(file.unlink, missing_ok=True)
         people.print(f"Exporting on {url}: /ops for people, /metrics, /autoscale, /livez, /readyz. Ctrl-C ends it.")
 
     run(using, exports, Path(LOG_DIR), say)

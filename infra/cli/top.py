@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.live import Live
 
 from infra.cli.context import out, print_json
-from infra.workers import LOG_DIR
+from infra.workers import EXPORTER_FILE, LOG_DIR
 from streams.errors import Refused
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def top(*, exporter: str | None = None, once: bool = False, json: bool = False) 
     Parameters
     ----------
     exporter
-        Where `floodway exporter` is; http://127.0.0.1:9308 by default.
+        Where `floodway exporter` is; the one of this directory by default, else http://127.0.0.1:9308.
     once
         Print one frame, after a second of looking, and end.
     json
@@ -59,6 +59,9 @@ def _reader(url: str | None) -> "Reader":
     from agents.ops.reading import TIMEOUT_S, Reader  # noqa: PLC0415
 
     exports = load_exporter()
+    said = LOG_DIR / EXPORTER_FILE
+    if url is None and said.is_file():
+        url = said.read_text(encoding="utf-8")
     if url is None:
         host = "127.0.0.1" if exports.host in {"0.0.0.0", "::"} else exports.host  # noqa: S104 - where it is asked
         url = f"http://{f'[{host}]' if ':' in host else host}:{exports.port}"
@@ -105,12 +108,17 @@ async def _show(reader: "Reader") -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, ending.set)
         loop.add_signal_handler(signal.SIGWINCH, draw)
-        while not ending.is_set():
+        ended = asyncio.create_task(ending.wait(), name="ending")
+        while not ended.done():
             due = monotonic() + INTERVAL_S
-            await reader.look()
+            looking = asyncio.create_task(reader.look(), name="look")
+            await asyncio.wait({looking, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                looking.cancel()
+                break
+            await looking  # a defect is told, and ends it
             draw()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(ending.wait(), max(0.05, due - monotonic()))
+            await asyncio.wait({ended}, timeout=max(0.05, due - monotonic()))
 
 
 @contextlib.contextmanager

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -14,9 +15,10 @@ from infra.cli.figures import UNKNOWN, bar, clock, count, resampled, seconds, sh
 
 SPAN_S = 180.0
 """What the lines of blocks show."""
-WIDE = 132
+GAP = 4
+"""Between tables that stand beside each other, where there is room for both."""
 NARROW = 88
-"""From so many columns on, tables stand beside each other."""
+"""With fewer columns, what matters least of workers is left out."""
 MOST_ROWS = 8
 QUIET = "dim"
 STYLES = {Level.BAD: "bold red", Level.LOOK: "yellow", Level.MISSING: "default"}
@@ -27,7 +29,8 @@ def frame(seen: View, points: Sequence[Point], width: int, *, hint: str = "") ->
     """All of it, the most important first: a terminal that is too low loses the end."""
     workers, stores, pools, stages = _workers(seen, width), _stores(seen), _pools(seen), _stages(seen)
     parts: list[RenderableType] = [_head(seen, hint), _notes(notes(seen)), _course(seen, points, width)]
-    if width >= WIDE:
+    pairs = ((workers, stores), (pools, stages))
+    if all(sum(map(_width, pair)) + GAP <= width for pair in pairs):
         parts += [_beside(workers, stores), Text(), _beside(pools, stages)]
     else:
         parts += [workers, Text(), stores, Text(), pools, Text(), stages]
@@ -159,8 +162,15 @@ def _pools(seen: View) -> Table:
         made.add_row(pool.name, *map(count, figures), left)
     _rest(made, len(seen.pools))
     if not seen.pools:
-        made.add_row(Text("no stock yet" if seen.has_exporter else "not known without the exporter", style=QUIET))
+        made.add_row(Text(_no_pools(seen), style=QUIET))
     return made
+
+
+def _no_pools(seen: View) -> str:
+    if not seen.has_exporter:
+        return "not known without the exporter"
+    is_up = next(store.is_up for store in seen.stores if store.name == "redis")
+    return "no stock yet" if is_up else "not known while Redis does not answer"
 
 
 def _stages(seen: View) -> Table:
@@ -203,7 +213,12 @@ def _rest(made: Table, rows: int) -> None:
         made.add_row(Text(f"and {rows - MOST_ROWS:,} more", style=QUIET))
 
 
+def _width(table: Table) -> int:
+    console = Console(width=1_000)
+    return Measurement.get(console, console.options, table).maximum
+
+
 def _beside(left: Table, right: Table) -> Table:
-    made = Table.grid(expand=False, padding=(0, 4, 0, 0))
+    made = Table.grid(expand=False, padding=(0, GAP, 0, 0))
     made.add_row(left, right)
     return made

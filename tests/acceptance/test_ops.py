@@ -185,3 +185,37 @@ async def test_the_page_says_when_nobody_answers(
     await expect(page.locator("#state")).to_contain_text("does not answer since", timeout=WITHIN_MS)
     await expect(page.locator("#stores tbody tr")).to_have_count(3)
     assert all(one.startswith((url, "data:")) for one in asked), asked
+
+
+@needs_chromium
+@pytest.mark.parametrize("size", SIZES)
+async def test_trouble_can_be_read_on_any_screen(browser: Browser, exporter: str, size: str) -> None:
+    """A store away, breakers open, large figures: words in red that axe can read, and nothing sticks out."""
+    await until(lambda: board(exporter), within_s=WITHIN_S, what="a first look")
+    told = await board(exporter)
+    now = told["now"]
+    for worker in now["workers"]:
+        worker |= {"breakers": {"postgres": "open", "redis": "half_open"}, "in_flight": 1_234_567, "per_s": 123_456.7}
+    for store in now["stores"]:
+        store |= {"is_up": False, "breakers": {"closed": 1, "half_open": 2, "open": 3}}
+    account = {"free": 12_345_678, "held": 1_234_567, "sold": 123_456, "skus": 5_000, "low": 3, "out": 4}
+    now["pools"] = [{"name": f"promo:the-longest-name-of-a-promotion-{n}", **account} for n in range(3)]
+    now["notes"] = [
+        {"level": "bad", "words": "Postgres does not answer."},
+        {"level": "look", "words": "Somebody looks."},
+    ]
+    page = await browser.new_page(viewport=dict(zip(("width", "height"), SIZES[size], strict=True)))  # type: ignore[arg-type]
+    await page.route("**/ops.json*", lambda route: route.fulfill(json=told))
+    await page.goto(f"{exporter}/ops")
+    await expect(page.locator("#notes .bad")).to_have_text("Postgres does not answer.")
+    await expect(page.locator("#stores .bad-text").first).to_have_text("does not answer")
+    await expect(page.locator("#pools")).to_contain_text("12,345,678")
+    found = await Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+    assert await page.evaluate("document.documentElement.scrollWidth") == SIZES[size][0]
+
+
+async def board(url: str) -> Any:
+    """What the page draws; None before the first look at workers."""
+    told = json.loads((await asyncio.to_thread(fetch, f"{url}/ops.json"))[1])
+    return told if told["now"] and told["now"]["workers"] else None

@@ -175,16 +175,16 @@ function drawTables() {
   drawTable("workers", [
     ["process", (w) => `${w.role} ${w.url.replace(/^https?:\/\/(127\.0\.0\.1)?/, "")}`], ["partitions", (w) => count(w.partitions), "spare"],
     ["records/s", (w) => count(w.per_s)], ["in flight", (w) => count(w.in_flight)], ["CPU", (w) => share(w.cpu_ratio), "spare"],
-    ["memory", (w) => size(w.memory_bytes), "spare"], ["committed", (w) => (known(w.commit_age_s) ? `${seconds(w.commit_age_s)} ago` : NONE), "spare"], ["breakers", broken],
+    ["memory", (w) => size(w.memory_bytes), "spare"], ["committed", (w) => (known(w.commit_age_s) ? `${seconds(w.commit_age_s)} ago` : NONE), "spare"], ["breakers", broken, "long"],
   ], now.workers, "None is to be seen.");
   drawTable("stores", [
     ["store", (s) => NAMES[s.name]], ["answers in", (s) => (s.is_up === false ? element("span", "does not answer", "bad-text") : seconds(s.probe_s))],
-    ["breakers", (s) => states(s.breakers)],
+    ["breakers", (s) => states(s.breakers), "long"],
   ], now.stores, without);
   drawTable("pools", [
     ["pool", (p) => p.name], ["free", (p) => count(p.free)], ["held", (p) => count(p.held)], ["sold", (p) => count(p.sold)], ["SKUs", (p) => count(p.skus), "spare"],
     ["low", (p) => count(p.low), "spare"], ["out", (p) => count(p.out)], ["", meter, "spare"],
-  ], now.pools, without || "No stock yet.");
+  ], now.pools, without || (now.stores.find((s) => s.name === "redis").is_up ? "No stock yet." : "Not known while Redis does not answer."));
   drawTable("stages", [["stage", (s) => s.name], ["mean", (s) => seconds(s.mean_s)], ["p99", (s) => seconds(s.p99_s)]], now.stages, "");
   drawAside();
 }
