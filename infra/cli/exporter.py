@@ -9,7 +9,7 @@ from infra.workers import EXPORTER_FILE, LOG_DIR
 
 
 def exporter(*, host: str | None = None, port: int | None = None, log_level: str | None = None) -> None:
-    """Serve `/metrics` of the whole installation and `/autoscale`, until interrupted: see docs/metrics.md.
+    """Serve `/metrics`, `/autoscale` and the page `/ops` of the whole installation, until interrupted: docs/metrics.md.
 
     It looks at Kafka, Redis and Postgres itself, and needs no worker alive. One is enough.
 
