@@ -40,12 +40,12 @@ class Basket(NamedTuple):
 def baskets() -> Iterator[Basket]:
     """All baskets in order of time. Lines with no whole quantity (fuel, weighed goods) are left out."""
     data = _data_dir()
-    columns = _columns(
+    rows = _rows(
         data / "transactions.parquet", "basket_id", "household_id", "store_id", "product_id", "quantity", "sales_value"
     )
     households, products = _campaigns(data)
-    for basket_id, rows in groupby(zip(*columns, strict=True), key=itemgetter(0)):
-        receipt = list(rows)
+    for basket_id, same in groupby(rows, key=itemgetter(0)):
+        receipt = list(same)
         _, household, store, *_ = receipt[0]
         lines = [
             BasketLine(
@@ -69,22 +69,23 @@ def _campaigns(data: Path) -> tuple[defaultdict[int, frozenset[int]], defaultdic
     """Campaigns by household, and by product."""
     households: defaultdict[int, frozenset[int]] = defaultdict(frozenset)
     products: defaultdict[int, frozenset[int]] = defaultdict(frozenset)
-    for campaign, household in zip(*_columns(data / "campaigns.parquet", "campaign_id", "household_id"), strict=True):
+    for campaign, household in _rows(data / "campaigns.parquet", "campaign_id", "household_id"):
         if campaign in CAMPAIGNS:
             households[household] |= {campaign}
     counted: Counter[int] = Counter()
-    for campaign, product in zip(*_columns(data / "coupons.parquet", "campaign_id", "product_id"), strict=True):
+    for campaign, product in _rows(data / "coupons.parquet", "campaign_id", "product_id"):
         if campaign in CAMPAIGNS and campaign not in products[product] and counted[campaign] < CAMPAIGN_PRODUCTS:
             counted[campaign] += 1
             products[product] |= {campaign}
     return households, products
 
 
-def _columns(file: Path, *names: str) -> list[list[int]]:
+def _rows(file: Path, *names: str) -> Iterator[tuple[int, ...]]:
+    """Row by row, read as they are asked for: a small surge needs a small part of the file."""
     from arro3.io import read_parquet  # noqa: PLC0415 - an optional extra
 
-    table = read_parquet(str(file)).read_all()
-    return [table.column(name).to_pylist() for name in names]
+    for batch in read_parquet(str(file)):
+        yield from zip(*(batch.column(name).to_pylist() for name in names), strict=True)
 
 
 def _data_dir() -> Path:

@@ -44,7 +44,7 @@ def small(name: str) -> Drill:
 
 @cache
 def plan_of(drill: str) -> Plan:
-    """The surge of a drill, made once: reading the baskets takes a second. Not to be changed."""
+    """The surge of a drill, made once. Not to be changed."""
     return planned(QUIET if drill == QUIET.name else small(drill), PARTITIONS, 1)
 
 
