@@ -1,8 +1,11 @@
 """The mappings of sources that come with Floodway, one file each, and those of a folder of one's own."""
 
+from collections.abc import Mapping
+from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from types import MappingProxyType
 
 from streams.core.normalise import Normaliser, check_examples
 from streams.core.sources import SourceMapping, read_mapping
@@ -11,7 +14,7 @@ from streams.errors import SettingsError
 
 def normalisers(folder: str | None = None) -> dict[str, Normaliser]:
     """By source: those that come along, and those in `folder`, which win. Raises `SettingsError` with file and line."""
-    found = _folder(files("streams.sources"))
+    found = dict(_shipped())
     if folder is not None:
         if not Path(folder).is_dir():
             raise SettingsError(f"FLOODWAY_SOURCES_DIR={folder} is no folder; make it, or leave the setting out.")
@@ -21,7 +24,7 @@ def normalisers(folder: str | None = None) -> dict[str, Normaliser]:
 
 def shipped() -> list[SourceMapping]:
     """The mappings that come along, checked."""
-    return list(_folder(files("streams.sources")).values())
+    return list(_shipped().values())
 
 
 def load(file: Traversable) -> SourceMapping:
@@ -35,6 +38,12 @@ def load(file: Traversable) -> SourceMapping:
         raise SettingsError(f"{file.name}: it maps {mapping.source!r}, so it must be named {mapping.source}.toml.")
     check_examples(mapping, file.name)
     return mapping
+
+
+@cache
+def _shipped() -> Mapping[str, SourceMapping]:
+    """Read once: they do not change while a process lives."""
+    return MappingProxyType(_folder(files("streams.sources")))
 
 
 def _folder(folder: Traversable) -> dict[str, SourceMapping]:
