@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from stock_kit import EPOCH, NOW_MS, books, campaign, oid, order, pool, reserve
 
-from streams.core.stock import MoveResult, Pool
+from streams.core.stock import MAIN, MoveResult, Pool, Restock
 from streams.errors import Fenced, Refused, UnknownThing
 from streams.stores.stock import MAX_BATCH, Stock
 
@@ -21,6 +21,7 @@ CALLS: dict[str, Callable[[Stock, int], Awaitable[Any]]] = {
     "expire_due": lambda stock, epoch: stock.expire_due(epoch, now_ms=2 * NOW_MS, limit=9),
     "settle": lambda stock, epoch: stock.settle(epoch, [oid(2)]),
     "retake": lambda stock, epoch: stock.retake(epoch, oid(2), ["main"], [("A", 1)]),
+    "restock": lambda stock, epoch: stock.restock(epoch, [Restock(oid(3), MAIN, (("A", 1),))]),
     "receive": lambda stock, epoch: stock.receive(epoch, "ref", [("A", 1)]),
     "move": lambda stock, epoch: stock.move(epoch, "ref", "A", "main", "promo:p", 1),
     "open_promotion": lambda stock, epoch: stock.open_promotion(epoch, campaign("q", ("A", 1))),
@@ -72,6 +73,8 @@ async def test_empty_calls_are_fenced_too(stock: Stock) -> None:
         await stock.reserve(EPOCH + 1, [], now_ms=NOW_MS, held_until_ms=NOW_MS)
     with pytest.raises(Fenced):
         await stock.confirm(EPOCH + 1, [])
+    with pytest.raises(Fenced):
+        await stock.restock(EPOCH + 1, [])
 
 
 async def test_install_epoch(bare: Stock) -> None:
