@@ -230,7 +230,7 @@ ERRORS: tuple[tuple[str, int, str], ...] = (
     ("promo show cli-never", UNKNOWN, "There is no promotion cli-never"),
     ("order cli:never", UNKNOWN, "No decision on cli:never is known"),
     (f"order {NOBODYS}", UNKNOWN, f"No decision on {NOBODYS} is known"),
-    ("order never", REFUSED, "neither an order id nor channel:submission_id"),
+    ("order never", REFUSED, "neither an order id nor a trace id, channel:submission_id or channel:number"),
     ("order cli:never --token yesterday", REFUSED, "no position in the ledger"),
     ("report payment.exploded " + NOBODYS, MISUSED, '"payment.succeeded", "order.cancelled"'),
     ("report payment.succeeded never", MISUSED, "UUID"),
