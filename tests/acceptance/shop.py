@@ -88,10 +88,10 @@ async def submit(parts: Parts, submissions: Iterable[Submission]) -> None:
     await _produce(parts, SUBMITTED, ((f"{s.channel}:{s.submission_id}".encode(), encode(s)) for s in submissions))
 
 
-async def report(parts: Parts, kind: ReportType, order_ids: Iterable[UUID]) -> None:
-    """Produce one report for each order."""
+async def report(parts: Parts, kind: ReportType, order_ids: Iterable[UUID], *, event: str = "") -> None:
+    """Produce one report for each order; the same again, unless it is another `event`."""
     now = datetime.now(UTC)
-    made = [Report(f"{kind.value}-{order_id}", "psp", kind, order_id, now) for order_id in order_ids]
+    made = [Report(f"{kind.value}-{order_id}{event}", "psp", kind, order_id, now) for order_id in order_ids]
     await _produce(parts, REPORTED, ((str(r.order_id).encode(), encode(r)) for r in made))
 
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 import watch
-from pipeline import books
+from pipeline import books, until
 from redis.asyncio import Redis
 from shop import key_of, order, promote, report, stock_up, submit
 
@@ -45,6 +45,22 @@ async def settle(parts: Parts, kind: ReportType, change: Change, order_ids: Sequ
         await report(parts, kind, order_ids)
         await seen.until(lambda: len(seen.heard) == len(order_ids), within_s=20)
     assert {c.change for heard in seen.heard.values() for c in heard} == {change}
+
+
+async def settle_again(parts: Parts, kind: ReportType, order_id: UUID) -> None:
+    """Report it once more as an event of its own, and wait until that is in the ledger."""
+    before = await steps(parts, order_id)
+    await report(parts, kind, [order_id], event="-again")
+
+    async def written() -> bool:
+        return await steps(parts, order_id) > before
+
+    await until(written, within_s=20, what=f"a second {kind.value}")
+
+
+async def steps(parts: Parts, order_id: UUID) -> int:
+    """How many reports on an order the ledger has."""
+    return (await parts.ledger.positions_of([order_id]))[order_id].steps
 
 
 async def shelves(parts: Parts) -> set[Pool]:
@@ -110,15 +126,28 @@ async def test_forgotten_keys_with_another_body_are_conflicts(parts: Parts) -> N
 
 
 async def test_a_paid_order_that_came_again_is_still_paid(parts: Parts) -> None:
-    """After its late duplicate a second payment changes nothing, and a cancellation owes the buyer the money."""
+    """After its late duplicate a second payment changes nothing. A cancellation owes the buyer the money and, as the
+    goods are on the shelf, makes its unit free: once, also when both come again.
+    """
     await stock_up(parts, "twice", [(PLENTY, 10)])
+    unsold = await shelves(parts)
     one = order("twice", (PLENTY, 1))
     order_id = (await ask(parts, [one]))["twice"].order_id
     await settle(parts, ReportType.PAYMENT_SUCCEEDED, Change.CONFIRMED, [order_id])
+    sold = await shelves(parts)
     await forget(parts)
     assert (await ask(parts, [one]))["twice"].replay
-    before = await shelves(parts)
+    await settle_again(parts, ReportType.PAYMENT_SUCCEEDED, order_id)
+    assert await shelves(parts) == sold != unsold
     await settle(parts, ReportType.ORDER_CANCELLED, Change.REFUND_DUE, [order_id])
-    assert await shelves(parts) == before
+
+    async def back() -> bool:
+        return await shelves(parts) == unsold
+
+    await until(back, within_s=20, what="its unit on the shelf")
+    await forget(parts)
+    assert (await ask(parts, [one]))["twice"].replay
+    await settle_again(parts, ReportType.ORDER_CANCELLED, order_id)
     found = await books(parts)
     assert found.balanced, found
+    assert await back()
