@@ -1,21 +1,24 @@
 """A watch beside a pipeline in which nobody carries orders on: a ticket, seen to, gone when a worker comes."""
 
 import asyncio
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 from command import CommandLine
+from observing import samples
 from pipeline import prepared, until, workers
 
 from agents.bootstrap import close, connect
-from infra.embedded import Stack
+from infra.embedded import Broker, Stack
 from streams.messages import Ticket, TicketEvent
+from streams.metrics import WATCH_LOOKED
 from streams.stores.log import Entry
 from streams.stores.reader_kafka import TopicReader
 from streams.topics import REPORTED, TICKETS
 
-pytest_plugins = ["stack_fixtures"]
 pytestmark = pytest.mark.timeout(150)
 
 RULES = """
@@ -34,6 +37,16 @@ fix = "Start one."
 TICKET = f"unread:{REPORTED.name}"
 
 
+@pytest.fixture
+def stack(broker: Broker) -> Iterator[Stack]:
+    """Servers of its own: elsewhere others leave tickets, and have lifecycle workers that read all reports."""
+    with (
+        tempfile.TemporaryDirectory(prefix="floodway-") as directory,
+        Stack.start(Path(directory), broker=broker) as own,
+    ):
+        yield own
+
+
 async def test_a_ticket_opens_escalates_and_closes_itself(stack: Stack, tmp_path: Path) -> None:
     """By a real watch: opened when reports wait, told on the topic, acknowledged by hand, closed when they are read."""
     (tmp_path / "watch.toml").write_text(RULES, encoding="utf-8")
@@ -41,10 +54,12 @@ async def test_a_ticket_opens_escalates_and_closes_itself(stack: Stack, tmp_path
     floodway = CommandLine.of(stack, tmp_path)
     parts = await connect(settings)
     try:
-        with workers(settings, watch=1):
+        with workers(settings, watch=1) as watching:
             assert floodway("tickets", "list").code == 0
             await parts.log.append(REPORTED.name, 0, [Entry(b"x", b"no report", parts.clock.now_ms())])
             await until(lambda: shown(floodway, level=1), within_s=30, what="a ticket that escalated")
+            looked, _ = samples(str(watching.statuses()[0]["metrics"]))
+            assert looked[WATCH_LOOKED.name, frozenset()] > parts.clock.now_ms() / 1_000 - 60
             listed = floodway("tickets", "list", "--json")
             assert f"1 affected  {TICKET}" in floodway("tickets", "list").out
             assert (listed.code, [one["ticket_id"] for one in listed.json_lines]) == (1, [TICKET])
