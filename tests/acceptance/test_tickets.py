@@ -19,7 +19,7 @@ from streams.stores.log import Entry
 from streams.stores.reader_kafka import TopicReader
 from streams.topics import REPORTED, TICKETS
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(200)
 
 RULES = """
 [rules.unread]
