@@ -7,7 +7,7 @@ import signal
 import sys
 import termios
 import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -95,7 +95,7 @@ async def _show(reader: "Reader") -> None:
     """Draw until told to end. A new size of the terminal is drawn at once."""
     from infra.cli.top_screen import frame  # noqa: PLC0415
 
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = Console(highlight=False, markup=False, emoji=False, _environ=_without_size(os.environ))
     ending, loop = asyncio.Event(), asyncio.get_running_loop()
     await reader.remember()
     with _keys(ending.set), Live(console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as shown:
@@ -119,6 +119,13 @@ async def _show(reader: "Reader") -> None:
             await looking  # a defect is told, and ends it
             draw()
             await asyncio.wait({ended}, timeout=max(0.05, due - monotonic()))
+
+
+def _without_size(environ: Mapping[str, str]) -> dict[str, str]:
+    """What is exported of the terminal's size is of the past (readline leaves it to whatever a program starts): the
+    terminal itself is asked.
+    """
+    return {name: value for name, value in environ.items() if name not in {"COLUMNS", "LINES"}}
 
 
 @contextlib.contextmanager
