@@ -84,12 +84,10 @@ def leaves_nothing(pids: list[int], ports: list[int]) -> bool:
     return soon(lambda: all(map(is_gone, pids)) and not any(accepts(f"127.0.0.1:{port}") for port in ports))
 
 
-def shared_memory_of(pids: list[int]) -> list[str]:
-    """The kernel's shared memory segments and files that these processes made."""
+def shared_memory() -> dict[str, int]:
+    """The kernel's shared memory segments, each with the process that made it, or with one of the past of that id."""
     segments = [line.split() for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]]
-    mapped = [Path(f"/proc/{pid}/maps").read_text() for pid in pids if not is_gone(pid)]
-    assert not any("/dev/shm/" in text for text in mapped)
-    return [segment[1] for segment in segments if int(segment[4]) in pids]
+    return {segment[1]: int(segment[4]) for segment in segments}
 
 
 def test_second_up_says_what_runs(tmp_path: Path) -> None:
@@ -141,6 +139,7 @@ def test_a_signal_ends_everything_in_order(tmp_path: Path, number: signal.Signal
 
 def test_kill_leaves_nothing_and_does_not_block_the_next(tmp_path: Path) -> None:
     """`kill -9` of `up` takes all servers along; the next one starts at once, at the same addresses, with the data."""
+    others = shared_memory().keys()
     with up(tmp_path) as process:
         addresses = read_addresses(process)
         query(addresses["FLOODWAY_POSTGRES_DSN"], "CREATE TABLE kept AS SELECT 5 AS n")
@@ -154,11 +153,13 @@ def test_kill_leaves_nothing_and_does_not_block_the_next(tmp_path: Path) -> None
             assert query(addresses["FLOODWAY_POSTGRES_REPLICA_DSN"], "SELECT n FROM kept") == 5
             assert soon(lambda: all(map(is_gone, pids)))
             pids = descendants(again.pid)
-            assert shared_memory_of(pids)
+            made = {segment for segment, pid in shared_memory().items() if pid in pids} - others
+            assert made
+            assert not any("/dev/shm/" in Path(f"/proc/{pid}/maps").read_text() for pid in pids)
             again.kill()
             again.wait()
             assert leaves_nothing(pids, ports)
-            assert not shared_memory_of(pids)
+            assert not made & shared_memory().keys()
 
 
 def test_interrupted_start_leaves_nothing(tmp_path: Path) -> None:
