@@ -15,6 +15,8 @@ from infra.embedded.state import choose_ports
 
 READY_S = 90.0
 CLUSTER = "floodway-test-cluster0"
+QUICK = {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1"}
+"""What lives for seconds only does not get back what the thorough compiler costs."""
 
 
 @dataclass
@@ -33,7 +35,7 @@ class Node:
 
     def start(self) -> None:
         """Start it and wait until it serves."""
-        self.process = spawn(self.kafka.argv(), log_path=self.log, env=dict(os.environ), cwd=Path("/"))
+        self.process = spawn(self.kafka.argv(), log_path=self.log, env=os.environ | QUICK, cwd=Path("/"))
         process, port = self.process, self.kafka.ports[Part.KAFKA]
         wait_until(lambda: process.poll() is not None or kafka_serves(port, 1), timeout_s=READY_S)
         assert kafka_serves(port, 1), self.log.read_text()[-3000:]

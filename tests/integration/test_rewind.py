@@ -1,16 +1,15 @@
 """Offsets put back to a time, on a group without workers; refused while there are some."""
 
-from collections.abc import Iterator
-
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
-from transport_kafka import committed, create_topic, started, until
+from transport_kafka import committed, create_topic, until
 
 from infra.embedded import Broker
 from streams.errors import Refused
 from streams.stores.rewind_kafka import rewind
 
+pytest_plugins = ["broker_fixtures"]
 pytestmark = [
     pytest.mark.timeout(180),
     pytest.mark.only_on(Broker.KAFKA, reason="tansu looks nothing up by its time, and forgets no member"),
@@ -18,13 +17,6 @@ pytestmark = [
 
 GROUP, TOPIC = "g-rewound", "rewound"
 FIRST_MS, APART_MS, COUNT = 1_790_000_000_000, 1_000, 10
-
-
-@pytest.fixture(scope="module")
-def bootstrap(broker: Broker) -> Iterator[str]:
-    """A broker for this module."""
-    with started(broker) as address:
-        yield address
 
 
 async def read_to(bootstrap: str, *offsets: int) -> None:

@@ -76,7 +76,9 @@ def all_read(settings: Settings) -> bool:
     return asyncio.run(lag(access(settings), group("intake"), SUBMITTED.name))[0] == 0
 
 
-@pytest.mark.parametrize("instance", ["host-1", None], ids=["static", "dynamic"])
+@pytest.mark.parametrize(
+    "instance", [pytest.param("host-1", id="static"), pytest.param(None, id="dynamic", marks=pytest.mark.slow)]
+)
 def test_a_worker_that_comes_back_moves_nobody(settings: Settings, tmp_path: Path, instance: str | None) -> None:
     """Killed and started again under its id: it has partitions before its session is over, the other kept its own.
 

@@ -1,28 +1,20 @@
 """Header names that are no UTF-8: Kafka takes them, and neither they nor their neighbours are lost."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBatchBuilderPy
-from transport_kafka import create_topic, running, started, until
+from transport_kafka import create_topic, running, until
 
 from agents.transport import chunk_app, chunk_topic
-from infra.embedded import Broker
 from streams.stores.reader_kafka import TopicReader
 
+pytest_plugins = ["broker_fixtures"]
 pytestmark = pytest.mark.timeout(90)
 
 CODECS = [DefaultRecordBatch.CODEC_NONE, DefaultRecordBatch.CODEC_GZIP, DefaultRecordBatch.CODEC_LZ4]
-
-
-@pytest.fixture(scope="module")
-def bootstrap(broker: Broker) -> Iterator[str]:
-    """A broker for this module."""
-    with started(broker) as address:
-        yield address
 
 
 class Name(str):

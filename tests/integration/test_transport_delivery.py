@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,20 +11,13 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaTimeoutError
 from faust.types.tuples import TP
-from transport_kafka import committed, create_topic, produce, running, started, until, until_equal
+from transport_kafka import committed, create_topic, produce, running, until, until_equal
 
 from agents.transport import Chunk, ChunkApp, TransportSettings, chunk_app, chunk_topic
 from agents.transport.fetch import ChunkConsumerThread
-from infra.embedded import Broker
 
+pytest_plugins = ["broker_fixtures"]
 pytestmark = pytest.mark.timeout(60)
-
-
-@pytest.fixture(scope="module")
-def bootstrap(broker: Broker) -> Iterator[str]:
-    """A broker for this module; each test has a topic and a group of its own."""
-    with started(broker) as address:
-        yield address
 
 
 @dataclass
