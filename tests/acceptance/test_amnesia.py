@@ -30,7 +30,10 @@ UNITS, HOT_UNITS = 40, 60
 BURST = 100
 
 
-@pytest.mark.parametrize("worker_dies", [False, True], ids=["workers-live", "a-worker-dies"])
+@pytest.mark.parametrize(
+    "worker_dies",
+    [pytest.param(False, id="workers-live", marks=pytest.mark.slow), pytest.param(True, id="a-worker-dies")],
+)
 async def test_an_older_copy_sells_nothing_twice(worker_dies: bool) -> None:
     """Snapshot, go on selling, kill, restart from the snapshot: orders flow again and every unit has one owner.
 

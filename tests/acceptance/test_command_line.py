@@ -59,9 +59,9 @@ def line(name: str, sku: str, qty: int = 1, **changes: Any) -> str:
     return json.dumps(body | changes)
 
 
-def stocked(floodway: CommandLine, **units: int) -> None:
+def stocked(floodway: Run, **units: int) -> None:
     """Put units on the shelves."""
-    goods = floodway.directory / "goods.csv"
+    goods = Path("goods.csv")
     goods.write_text("sku,qty\n" + "".join(f"{sku},{qty}\n" for sku, qty in units.items()))
     said = floodway("stock", "load", goods, "--json")
     assert said.code == 0, said.err
@@ -74,9 +74,11 @@ def shelves(floodway: Run, sku: str) -> dict[str, tuple[int, int, int]]:
     return {row["pool"]: (row["free"], row["held"], row["sold"]) for row in rows}
 
 
-def decided(floodway: CommandLine, lines: Sequence[str]) -> list[dict[str, Any]]:
-    """Submit from standard input, and wait for the decisions."""
-    said = floodway("submit", "-", "--wait", "--json", stdin="\n".join(lines))
+def decided(floodway: Run, lines: Sequence[str]) -> list[dict[str, Any]]:
+    """Submit, and wait for the decisions."""
+    file = Path("lines.ndjson")
+    file.write_text("\n".join(lines))
+    said = floodway("submit", file, "--wait", "--json")
     assert said.code == 0, said.err
     return said.json_lines
 
@@ -87,7 +89,7 @@ def test_stock_is_loaded_once_and_shown(floodway: CommandLine, at_once: Run) -> 
     goods.write_text("sku,qty\ncli-a,5\ncli-b,7\ncli-a,1\n")
     first = floodway("stock", "load", goods, "--json")
     assert first.json == {"ref": first.json["ref"], "skus": 2, "units": 13, "repeated": False}
-    assert floodway("stock", "load", goods, "--json").json["repeated"] is True
+    assert at_once("stock", "load", goods, "--json").json["repeated"] is True
     again = at_once("stock", "load", goods, "--ref", "second-delivery")
     assert "13 units of 2 SKUs added" in again.out
     more = floodway.directory / "in.ndjson"
@@ -122,17 +124,17 @@ def test_a_bad_delivery_is_refused_whole(at_once: Run, tmp_path: Path, content: 
     assert at_once("stock", "show", "fine", "--json").json_lines == []
 
 
-def test_submissions_from_a_file_are_decided(floodway: CommandLine) -> None:
+def test_submissions_from_a_file_are_decided(floodway: CommandLine, at_once: Run) -> None:
     """A file goes in as it is; waited for, the decisions are counted for people or printed as JSON; a repeat is one."""
-    stocked(floodway, **{"cli-sub": 3})
+    stocked(at_once, **{"cli-sub": 3})
     file = floodway.directory / "orders.ndjson"
     file.write_text("\n".join(line(f"file-{n}", "cli-sub") for n in range(5)) + "\n")
     said = floodway("submit", file, "--wait")
     assert said.code == 0, said.err
     assert {("accepted", "3"), ("out_of_stock", "2")} <= rows(said)
-    repeat = floodway("submit", file, "--wait", "--json")
+    repeat = at_once("submit", file, "--wait", "--json")
     assert [d["replay"] for d in repeat.json_lines] == [True] * 5
-    assert floodway("submit", file, "--json").json == {"submitted": 5}
+    assert at_once("submit", file, "--json").json == {"submitted": 5}
 
 
 def rows(said: Said) -> set[tuple[str, ...]]:
@@ -142,7 +144,7 @@ def rows(said: Said) -> set[tuple[str, ...]]:
 
 def test_an_invalid_line_is_named_and_stops_the_rest(floodway: CommandLine, at_once: Run) -> None:
     """Line and field are named with what to do; unchecked it is sent all the same, and becomes a dead letter."""
-    stocked(floodway, **{"cli-bad": 9})
+    stocked(at_once, **{"cli-bad": 9})
     lines = [line("bad-1", "cli-bad"), line("bad-2", "cli-bad", submitted_at="2026-11-11T00:00:00"), "{not json"]
     said = floodway("submit", "-", stdin="\n".join(lines))
     assert said.code == REFUSED
@@ -161,9 +163,9 @@ def test_an_invalid_line_is_named_and_stops_the_rest(floodway: CommandLine, at_o
 
 def test_an_order_is_found_by_id_by_key_and_with_a_token(floodway: CommandLine, at_once: Run) -> None:
     """The same story by either name, at least as new as the token; it goes on when the order is paid or cancelled."""
-    stocked(floodway, **{"cli-order": 5})
+    stocked(at_once, **{"cli-order": 5})
     lines = [line("o-1", "cli-order", 2), line("o-2", "cli-order"), line("o-3", "cli-order", 9)]
-    first = {d["submission_id"]: d for d in decided(floodway, lines)}
+    first = {d["submission_id"]: d for d in decided(at_once, lines)}
     paid, dropped = first["o-1"]["order_id"], first["o-2"]["order_id"]
     story = floodway("order", paid, "--token", first["o-1"]["read_token"], "--json").json
     assert story == at_once("order", "cli:o-1", "--json").json
@@ -199,20 +201,20 @@ def comes_to(floodway: Run, order_id: str, state: str) -> None:
 
 def test_a_promotion_opens_sells_and_closes(floodway: CommandLine, at_once: Run) -> None:
     """Units are set aside, sold to those who name the promotion up to the limit, and what is free comes back."""
-    stocked(floodway, **{"cli-promo": 10})
+    stocked(at_once, **{"cli-promo": 10})
     opened = floodway("promo", "open", "cli-11", "cli-promo=4", "--buyer-limit", "3", "--lasts", "1h", "--json")
     assert opened.code == 0, opened.err
     assert opened.json["units"] == 4
     lines = [line("p-1", "cli-promo", 3, promotion_id="cli-11"), line("p-2", "cli-promo", 4)]
-    assert {d["outcome"] for d in decided(floodway, lines)} == {"accepted"}
-    over = decided(floodway, [line("p-3", "cli-promo", 1, promotion_id="cli-11")])
+    assert {d["outcome"] for d in decided(at_once, lines)} == {"accepted"}
+    over = decided(at_once, [line("p-3", "cli-promo", 1, promotion_id="cli-11")])
     assert [d["reason"] for d in over] == ["buyer_limit"]
     assert shelves(at_once, "cli-promo") == {"main": (2, 4, 0), "promo:cli-11": (1, 3, 0)}
     shown = at_once("promo", "show", "cli-11", "--json").json
     assert (shown["state"], shown["quota"], shown["buyer_limit"]) == ("open", [["cli-promo", 4]], 3)
     assert at_once("promo", "close", "cli-11", "--json").json == {"promotion_id": "cli-11", "swept": {"cli-promo": 1}}
     assert ("cli-11", "closed") in {row[:2] for row in rows(at_once("promo", "show"))}
-    late = decided(floodway, [line("p-4", "cli-promo", 1, promotion_id="cli-11", buyer_id="c")])
+    late = decided(at_once, [line("p-4", "cli-promo", 1, promotion_id="cli-11", buyer_id="c")])
     assert [d["reason"] for d in late] == ["promotion_closed"]
 
 

@@ -1,4 +1,7 @@
-"""`locust -f loadtest/locustfile.py`, as SREs run it: every scenario, scaled down, and runs that must fail."""
+"""`locust -f loadtest/locustfile.py`, as SREs run it: every scenario, scaled down, and runs that must fail.
+
+One good run and the failing ones that need no workers are quick; the others prove the same of each scenario and way in.
+"""
 
 import contextlib
 import json
@@ -82,6 +85,7 @@ def test_one_command_in_a_fresh_checkout(tmp_path: Path) -> None:
     assert (tmp_path / "report.html").stat().st_size > 100_000
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("running")
 def test_double11_has_a_spike_at_midnight(tmp_path: Path, settings: Settings) -> None:
     """The peak is reached, by two processes of Locust that share the schedule, on servers that are given."""
@@ -94,6 +98,7 @@ def test_double11_has_a_spike_at_midnight(tmp_path: Path, settings: Settings) ->
     assert "from 2 storefronts" in ran.out
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("running")
 def test_flash_is_mostly_refused(tmp_path: Path, settings: Settings) -> None:
     """One SKU with units for a hundredth: as many are accepted, to the unit, and the others told why not."""
@@ -102,6 +107,7 @@ def test_flash_is_mostly_refused(tmp_path: Path, settings: Settings) -> None:
     assert ran.verdict["outcomes"] == {"out_of_stock": 1_980, "accepted": 20}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("running")
 def test_million_goes_as_fast_as_it_is_decided(tmp_path: Path, settings: Settings) -> None:
     """No rate is asked and none is missed; no order waits longer than those that may be on their way take."""
@@ -118,6 +124,7 @@ def test_soak_goes_on_evenly(tmp_path: Path, settings: Settings) -> None:
     passed(ran, 500)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("running")
 @pytest.mark.parametrize(("via", "requests"), [("http", 500), ("http-batch", 250)])
 def test_orders_go_in_over_http(tmp_path: Path, settings: Settings, via: str, requests: int) -> None:
@@ -130,6 +137,7 @@ def test_orders_go_in_over_http(tmp_path: Path, settings: Settings, via: str, re
     assert counted["POST"] == requests if via == "http" else 10 <= counted["POST"] <= requests
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("running")
 def test_a_rate_that_is_not_reached_fails_the_run(tmp_path: Path, settings: Settings) -> None:
     """All is decided and the books balance, and yet the exit code is 1: what was asked was not measured."""
@@ -192,6 +200,7 @@ def wait_for(words: str, log: Path, *, times: int = 1) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("running")
 def test_runs_from_the_web_page(tmp_path: Path, settings: Settings) -> None:
     """One after another with what the form says, charts while they go on, and one that is stopped: that fails."""

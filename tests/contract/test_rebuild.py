@@ -46,6 +46,9 @@ ACTIONS = st.one_of(
 HISTORY = settings(
     max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
+FEW = settings(HISTORY, max_examples=15)
+"""Real servers take a second for each."""
+HISTORIES = st.lists(ACTIONS, min_size=8, max_size=25)
 
 
 async def live(shop: Shop, action: tuple[Any, ...]) -> None:
@@ -118,17 +121,26 @@ async def quiz(stock: Stock, epoch: int, shop: Shop) -> list[object]:
 
 
 @HISTORY
-@given(history=st.lists(ACTIONS, min_size=8, max_size=25))
+@given(history=HISTORIES)
 async def test_a_rebuilt_fake_is_the_old_one(fakes: Kind, history: list[tuple[Any, ...]]) -> None:
     """Whatever has happened, what the fake ledger remembers makes the same fake stock."""
     await rebuilt_after(fakes, history)
 
 
 @pytest.mark.timeout(300)
-@HISTORY
-@given(history=st.lists(ACTIONS, min_size=8, max_size=25))
+@FEW
+@given(history=HISTORIES)
 async def test_a_rebuilt_stock_is_the_old_one(real: Kind, history: list[tuple[Any, ...]]) -> None:
     """Whatever has happened, what Postgres remembers makes the same Redis, key by key and answer by answer."""
+    await rebuilt_after(real, history)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@HISTORY
+@given(history=HISTORIES)
+async def test_a_rebuilt_stock_is_the_old_one_in_many_histories(real: Kind, history: list[tuple[Any, ...]]) -> None:
+    """The same, for as many as the fakes are tried with."""
     await rebuilt_after(real, history)
 
 
