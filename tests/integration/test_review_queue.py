@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 
 import pytest
 import pytest_asyncio
-from confluent_kafka.admin import AdminClient
 from transport_kafka import started
 
 from infra.embedded import Broker
@@ -14,35 +13,18 @@ from streams.stores.log_kafka import KafkaLog
 from streams.stores.reader_kafka import committed, lag
 from streams.stores.review_kafka import DECIDED_GROUP, RELEASED_GROUP, KafkaReview, release, standing
 from streams.stores.topics_kafka import create_topics
-from streams.topics import ALL as TOPICS
 from streams.topics import REVIEW
 
-pytest_plugins = ["broker_fixtures"]
 pytestmark = pytest.mark.timeout(120)
 
 ALL = frozenset({0, 1, 2})
 
 
 @pytest.fixture
-def brokers(broker: Broker, request: pytest.FixtureRequest) -> Iterator[KafkaAccess]:
-    """An empty broker. Apache Kafka, which is slow to start, is emptied for the next; tansu is started for each."""
-    if broker is Broker.KAFKA:
-        bootstrap = request.getfixturevalue("bootstrap")
-        yield KafkaAccess(bootstrap=bootstrap, idempotent=True)
-        empty(bootstrap)
-    else:
-        with started(broker) as bootstrap:
-            yield KafkaAccess(bootstrap=bootstrap, idempotent=False)
-
-
-def empty(bootstrap: str) -> None:
-    """Delete the topics, and what groups have committed."""
-    admin = AdminClient({"bootstrap.servers": bootstrap})
-    groups = {one.group_id for one in admin.list_consumer_groups().result().valid} & {DECIDED_GROUP, RELEASED_GROUP}
-    deleted = [*admin.delete_consumer_groups([*groups]).values()] if groups else []
-    deleted += admin.delete_topics([topic.name for topic in TOPICS], operation_timeout=30).values()
-    for one in deleted:
-        one.result()
+def brokers(broker: Broker) -> Iterator[KafkaAccess]:
+    """An empty broker with the topics."""
+    with started(broker) as bootstrap:
+        yield KafkaAccess(bootstrap=bootstrap, idempotent=broker is Broker.KAFKA)
 
 
 @pytest_asyncio.fixture
