@@ -17,7 +17,7 @@ class Batch:
 
     `epoch` is the one that the stock gave the verdicts under; they are worth nothing under another.
 
-    `decided` is what the ledger has of keys that the stock may have forgotten, and is not asked about.
+    `decided` is what the ledger has of keys that the stock may have forgotten; it is not asked about these orders.
 
     `give_back` has the order ids of holds that must be released, because the ledger knew an earlier decision.
     """

@@ -76,7 +76,7 @@ def _owners(batch: Batch, stored: dict[SubmissionKey, StoredDecision]) -> dict[S
     owners: dict[SubmissionKey, int] = {}
     for i, (intent, verdict) in enumerate(zip(batch.intents, batch.verdicts, strict=True)):
         key = intent.submission_key
-        if not verdict.replay or (not verdict.conflict and key not in stored and key not in owners):
+        if key not in stored and (not verdict.replay or (not verdict.conflict and key not in owners)):
             owners[key] = i
     return owners
 

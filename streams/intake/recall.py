@@ -2,6 +2,7 @@
 
 Redis remembers a decision for a retention. The same record read after that (sent again byte for byte, or left in Kafka
 by an outage) would take a second hold, under the order id that the first one had, which payments may still be about.
+A repeat that was stamped anew is another order to Redis, and reserve asks for it all the same.
 """
 
 from streams.clock import Clock

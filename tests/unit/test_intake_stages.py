@@ -32,6 +32,7 @@ from streams.chunks import Chunk
 from streams.core.stock import Code, End
 from streams.dead_letters import read_letter
 from streams.guard import StockGuard
+from streams.instants import to_datetime
 from streams.intake.announce import announce
 from streams.intake.batch import Batch
 from streams.intake.decode import decode
@@ -367,6 +368,62 @@ async def test_what_redis_has_forgotten_is_not_decided_again() -> None:
     assert [name for name in calls.calls if name.startswith("stock.")] == []
     assert calls.calls.count("ledger.lookup") == 1
     assert await made.books() == {("TEA", "main"): (8, 2, 0)}
+
+
+async def test_a_repeat_that_has_grown_old_gives_its_hold_back() -> None:
+    """It took a hold while it was fresh, the answer got lost or the worker died; by the next try it is old enough to
+    be looked up, and the hold is given back all the same.
+    """
+    made = await world()
+    first = await through_persist(made.parts(), chunk(submission()))
+    await forget(made)
+    late = chunk(submission(submitted_at=to_datetime(made.clock.now_ms()) - timedelta(minutes=59)), first=1)
+    assert not (await through_reserve(made.parts(), late)).verdicts[0].replay
+    made.clock.advance(120)
+    batch = await recalled(made, late)
+    assert told(batch) == [AGAIN]
+    assert batch.decisions[0].order_id == first.decisions[0].order_id
+    assert await made.books() == {("TEA", "main"): (8, 2, 0)}
+
+
+async def test_an_old_repeats_hold_that_a_closing_promotion_did_not_sweep_is_booked() -> None:
+    """As above, while its promotion closed: what the hold gives back to main, the books hear of."""
+    made = await world()
+    await open_promotion(made.parts(), promotion(hours=9))
+    await through_persist(made.parts(), chunk(submission(promotion_id="p1")))
+    await forget(made)
+    stamp = to_datetime(made.clock.now_ms()) - timedelta(minutes=59)
+    late = chunk(submission(promotion_id="p1", submitted_at=stamp), first=1)
+    await through_reserve(made.parts(), late)
+    made.clock.advance(120)
+    assert await close_promotion(made.parts(), "p1") == [("TEA", 1)]
+    assert told(await recalled(made, late)) == [AGAIN]
+    booked = {(b.sku, b.pool): tuple(b[2:]) async for b in made.ledger.balances()}
+    assert booked == await made.books() == {("TEA", "main"): (8, 0, 0), ("TEA", "promo:p1"): (0, 2, 0)}
+
+
+async def test_an_old_order_beside_its_repeat_is_no_repeat() -> None:
+    """Both in one batch, and the stock has forgotten both: the order is answered by its first decision as the first,
+    the other as a repeat, and only the order itself keeps its hold.
+    """
+    made = await world()
+    await through_persist(made.parts(), chunk(submission()))
+    await forget(made)
+    again = submission(submitted_at=to_datetime(made.clock.now_ms()))
+    batch = await recalled(made, chunk(submission(), again))
+    assert told(batch) == [ACCEPTED, AGAIN]
+    assert await made.books() == {("TEA", "main"): (8, 2, 0)}
+
+
+async def recalled(made: World, late: Chunk) -> Batch:
+    """The chunk's batch with its answers, what may be forgotten being looked up first, as workers do."""
+    parts = made.parts()
+    remembers = partial(recall, ledger=parts.ledger, clock=parts.clock, retention_s=SETTINGS.dedupe_retention_s)
+    batch, shared = decode(late), guard(parts)
+    await reserve(batch, parts.stock, shared, parts.clock, hold_ttl_s=SETTINGS.hold_ttl_s, recall=remembers)
+    bounds: dict[str, Any] = {"hold_ttl_s": SETTINGS.hold_ttl_s, "max_delay_s": DELAY_S}
+    await persist(batch, parts.ledger, parts.stock, shared, parts.clock, **bounds, recall=remembers)
+    return batch
 
 
 async def test_fresh_orders_are_not_looked_up() -> None:
