@@ -20,45 +20,55 @@ FOUND_WITHIN = 500
 on average, so that a change which moves all dice breaks no test.
 """
 
-FIRST_SEEDS = (0, 1_000_000, 2_000_000)
+FIRST_SEEDS = (0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1_000_000, 2_000_000)))
 
-CLEAN = 10_000
-"""Schedules that must pass, by all cores: a minute or two."""
+CLEAN = (
+    pytest.param(range(2_500), id="first"),
+    pytest.param(range(2_500, 10_000), marks=pytest.mark.slow, id="the-rest"),
+)
+"""Seeds whose schedules must pass, by all cores: half a minute for the first, and 10,000 with those that are slow."""
 
 SAFE = [name for name in SCENARIOS if not name.startswith("gap-")]
 
 
+@pytest.fixture(scope="module", params=CLEAN)
+def seeds(request: pytest.FixtureRequest) -> range:
+    """Of the schedules in `clean`."""
+    found: range = request.param
+    return found
+
+
 @pytest.fixture(scope="module")
-def clean() -> Summary:
+def clean(seeds: range) -> Summary:
     """Many schedules of the pipeline as it is."""
-    return search(0, CLEAN)
+    return search(seeds.start, len(seeds))
 
 
 @pytest.mark.timeout(1_200)
-def test_the_pipeline_breaks_no_invariant(clean: Summary) -> None:
+def test_the_pipeline_breaks_no_invariant(seeds: range, clean: Summary) -> None:
     """Thousands of schedules with everything failing: each submission decided once, announced, and the books right."""
     assert [(failure.seed, failure.detail) for failure in clean.failures] == []
-    assert clean.schedules == CLEAN
+    assert clean.schedules == len(seeds)
 
 
 @pytest.mark.timeout(1_200)
-def test_every_fault_is_injected(clean: Summary) -> None:
+def test_every_fault_is_injected(seeds: range, clean: Summary) -> None:
     """The schedules that passed were not idle: each kind of fault came up often."""
     for kind in (*DISRUPTIONS, "lost call", "lost answer", "late call", "outage"):
-        assert clean.faults[kind] > CLEAN // 25, kind
-    assert clean.submissions > 10 * CLEAN
+        assert clean.faults[kind] > len(seeds) // 25, kind
+    assert clean.submissions > 10 * len(seeds)
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("first", FIRST_SEEDS)
 @pytest.mark.parametrize("name", BUGS)
-def test_a_planted_bug_is_found(name: str) -> None:
+def test_a_planted_bug_is_found(name: str, first: int) -> None:
     """Within a bounded number of schedules from any seed on, in which the pipeline without the bug breaks nothing."""
-    for first in FIRST_SEEDS:
-        found = search(first, FOUND_WITHIN, bug=name, processes=1, until_found=True)
-        assert found.failures, f"{name} was not found in {FOUND_WITHIN} schedules from seed {first}"
-        with_bug = found.failures[0]
-        without = simulate(with_bug.seed, found.scenario)
-        assert without.violation is None
+    found = search(first, FOUND_WITHIN, bug=name, processes=1, until_found=True)
+    assert found.failures, f"{name} was not found in {FOUND_WITHIN} schedules from seed {first}"
+    with_bug = found.failures[0]
+    without = simulate(with_bug.seed, found.scenario)
+    assert without.violation is None
 
 
 @pytest.mark.parametrize("scenario", SAFE)
