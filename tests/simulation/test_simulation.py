@@ -63,12 +63,15 @@ def test_every_fault_is_injected(seeds: range, clean: Summary) -> None:
 @pytest.mark.parametrize("first", FIRST_SEEDS)
 @pytest.mark.parametrize("name", BUGS)
 def test_a_planted_bug_is_found(name: str, first: int) -> None:
-    """Within a bounded number of schedules from any seed on, in which the pipeline without the bug breaks nothing."""
+    """Within a bounded number of schedules from any seed on, in which the pipeline without the bug breaks nothing; in a
+    scenario of a known gap, nothing of that kind.
+    """
     found = search(first, FOUND_WITHIN, bug=name, processes=1, until_found=True)
     assert found.failures, f"{name} was not found in {FOUND_WITHIN} schedules from seed {first}"
     with_bug = found.failures[0]
     without = simulate(with_bug.seed, found.scenario)
-    assert without.violation is None
+    known_gap = found.scenario not in SAFE and without.violation != with_bug.invariant
+    assert without.violation is None or known_gap
 
 
 @pytest.mark.parametrize("scenario", SAFE)
