@@ -82,7 +82,7 @@ async def test_a_script_reads_what_happens(
         async with orders(parts, "ops-json") as sent:
             await until(lambda: many(sent), within_s=WITHIN_S, what="orders")
             began, first = sent[-1]
-            rates = []
+            rates: list[float] = []
             while time.monotonic() < began + 12 or len(rates) < 6:
                 told = json.loads(await asyncio.wait_for(process.stdout.readline(), WITHIN_S))
                 rates.append(told["flow"]["decided"] or 0.0)
