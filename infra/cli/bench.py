@@ -45,7 +45,7 @@ def parts(*, orders: int = 20_000, only: list[str] | None = None, rounds: int = 
     _tell(report.noise)
 
 
-def peers(*, orders: int = 40_000, rounds: int = 3, actors: list[int] | None = None, json: bool = False) -> int:
+def peers(*, orders: int = 100_000, rounds: int = 5, actors: list[int] | None = None, json: bool = False) -> int:
     """Do the same job, on the same orders and servers, as others would, and compare.
 
     Floodway's intake as shipped; stock Faust one order at a time, with the number of actors that suits it best; the

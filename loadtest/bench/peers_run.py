@@ -21,9 +21,9 @@ COMPARED = {
     "ours_per_row_locks": (OURS, LOCKS),
     "ours_per_row_locks_hot": (OURS_HOT, LOCKS_HOT),
 }
-SHARES = {OURS: 1, OURS_HOT: 1, BY_HAND: 1, FAUST: 5, LOCKS: 10, LOCKS_HOT: 20}
+SHARES = {OURS: 1, OURS_HOT: 1, BY_HAND: 1, FAUST: 12, LOCKS: 15, LOCKS_HOT: 40}
 """One round has so many times fewer orders, so that slow ones take no longer than fast ones by much."""
-SCARCE_SHARE = TRIAL_SHARE = 20
+SCARCE_SHARE = TRIAL_SHARE = 50
 
 
 @dataclass(slots=True)
