@@ -72,7 +72,7 @@ class PartsReport:
 def records_of(name: str, orders: int) -> int:
     """How many records a round of this part takes: more where a record costs little, fewer where it costs much."""
     if name in {FETCH, CHUNKS}:
-        return 8 * orders
+        return 15 * orders
     if name == FAUST:
         # Whole takes: an incomplete one waits for its time.
         return max(TAKEN_AT_ONCE, orders // 2 // TAKEN_AT_ONCE * TAKEN_AT_ONCE)
