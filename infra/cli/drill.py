@@ -47,6 +47,7 @@ def drill(
     seconds: float | None = None,
     apart: bool = False,
     keep: bool = False,
+    record: Path | None = None,
     json: bool = False,
     data_dir: Path = Path(".floodway/drills"),
 ) -> int:
@@ -79,13 +80,16 @@ def drill(
         Give each drill a stack of its own.
     keep
         Keep data and logs of what passed, too.
+    record
+        Directory whose record of drills, and page of times to recover, to bring up to date (`docs`).
     json
         Print a JSON object for each drill instead of the table.
     data_dir
         Where stacks keep data and logs, each drill and seed in a directory of its own.
 
     """
-    from loadtest.drills.table import DRILLS  # noqa: PLC0415 - what is behind it takes a second to import
+    from loadtest.drills import times  # noqa: PLC0415 - what is behind it takes a second to import
+    from loadtest.drills.table import DRILLS  # noqa: PLC0415
 
     if list_:
         return _list(json=json)
@@ -97,6 +101,8 @@ def drill(
         raise Refused(f"--rounds {rounds} must be above 0.")
     chosen = list(DRILLS.values()) if name is None else [DRILLS[name]]
     able = _able(chosen, broker)
+    if record is not None:
+        times.record([], record)  # so that a typo is told of before
     reports = []
     jobs = [(_with_load(one, rate, seconds), number) for one in able for number in range(seed, seed + rounds)]
     stacks = SharedStack(data_dir, keep=keep)
@@ -108,6 +114,8 @@ def drill(
             report = run_one(one, number, broker=broker, data_dir=data_dir, keep=keep, shared=shared)
             reports.append(report)
             _tell(report)
+            if record is not None:
+                times.record([report], record)
             if json:
                 print_json(report.as_dict())
     finally:
