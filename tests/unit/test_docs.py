@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from infra.cli import COMMANDS
+from infra.cli import app
 from loadtest.drills.table import DRILLS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "infra/decisions").glob("*.md"))]
+COMMANDS_OF = {name: [one for one in app[name] if one[0] != "-"] for name in app if name[0] != "-"}
+"""Of each command those behind it; none but of a group."""
+ALL_COMMANDS = {f"{name} {one}".strip() for name, behind in COMMANDS_OF.items() for one in behind or [""]}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -30,12 +33,22 @@ def test_what_proves_a_claim_is_a_test() -> None:
         assert (ROOT / "tests" / name).is_file(), name
 
 
+def _named(page: Path) -> set[str]:
+    """Each `floodway …` at the start of a line, with the command of a group after its group."""
+    lines = re.findall(r"^floodway (\S+)(?: (\S+))?", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {f"{name} {second}" if COMMANDS_OF.get(name) else name for name, second in lines}
+
+
 def test_commands_of_the_readme_exist() -> None:
     """Each `floodway …` of the README is a command."""
-    groups = {"stock", "promo", "dlq", "review", "bench", "sources", "tickets"}
-    used = set(re.findall(r"^floodway (\w+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
+    used = _named(ROOT / "README.md")
     assert len(used) >= 7
-    assert used <= COMMANDS.keys() | groups
+    assert used <= ALL_COMMANDS
+
+
+def test_every_command_is_told_of_and_no_other() -> None:
+    """The page of commands has each, in a line of its own."""
+    assert _named(ROOT / "docs/commands.md") == ALL_COMMANDS
 
 
 def test_every_drill_is_told_of() -> None:
