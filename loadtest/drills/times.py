@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any
 
 from loadtest.drills.report import DrillReport
+from loadtest.drills.table import DRILLS
 from streams.errors import Refused
 
 RECORD, PAGE = "drill-times.json", "drill-times.md"
@@ -86,6 +87,9 @@ def page(rows: Sequence[Row]) -> str:
             *(_line(drill, rounds) for drill, rounds in by_drill.items()),
             "",
         ]
+    left_out = [f"`{name}`" for name in DRILLS if name not in {row["drill"] for row in rows}]
+    if left_out:
+        parts.append(f"Not recorded on either: {', '.join(left_out)}.\n")
     return "\n".join(parts)
 
 

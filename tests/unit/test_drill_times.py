@@ -50,7 +50,9 @@ def test_a_directory_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_page_in_the_docs_is_that_of_the_record() -> None:
-    """Nobody has edited it by hand, and each drill that is there is in it."""
+    """Nobody has edited it by hand; it has no drill that is gone, and names those that it lacks."""
     rows = read(DOCS / RECORD)
-    assert (DOCS / PAGE).read_text() == page(rows)
-    assert {row["drill"] for row in rows} == DRILLS.keys()
+    told = (DOCS / PAGE).read_text()
+    assert told == page(rows)
+    assert {row["drill"] for row in rows} <= DRILLS.keys()
+    assert all(f"`{name}`" in told for name in DRILLS)
