@@ -21,6 +21,8 @@ from streams.settings import Settings
 
 SCALED = "intake"
 """The role whose number follows its lag."""
+ENDS_WITHIN_S = 2.0
+"""A look that does not end when it is cancelled (before Python 3.12 `wait_for` may swallow that) is left behind."""
 
 
 def run(settings: Settings, exporter: ExporterSettings, status_dir: Path, say: Callable[[str], object]) -> None:
@@ -52,8 +54,10 @@ async def _serve(
         await asyncio.wait([looking, told], return_when=asyncio.FIRST_COMPLETED)
         for task in (looking, told):
             task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await looking  # a defect is told, and ends the process
+        await asyncio.wait([looking], timeout=ENDS_WITHIN_S)
+        if looking.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                looking.result()  # a defect is told, and ends the process
     finally:
         await server.close()
         await looks.close()
