@@ -256,6 +256,6 @@ SELECT sku, pool, sum(free)::bigint AS free, sum(held)::bigint AS held, sum(sold
         SELECT sku, pool, free, held, sold FROM order_movements
         UNION ALL
         SELECT sku, pool, free, held, sold FROM command_movements) AS entries
- WHERE $1::text[] IS NULL OR sku = ANY ($1::text[])
+ WHERE $1::text[] IS NULL OR sku IN (SELECT unnest($1::text[]))  -- hashed once; = ANY compares each row with each SKU
  GROUP BY sku, pool
  ORDER BY sku, pool
