@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import pytest
@@ -61,9 +62,10 @@ def line(name: str, sku: str, qty: int = 1, **changes: Any) -> str:
 
 def stocked(floodway: Run, **units: int) -> None:
     """Put units on the shelves."""
-    goods = Path("goods.csv")
-    goods.write_text("sku,qty\n" + "".join(f"{sku},{qty}\n" for sku, qty in units.items()))
-    said = floodway("stock", "load", goods, "--json")
+    with NamedTemporaryFile("w", suffix=".csv") as goods:  # where the command runs is its caller's to say
+        goods.write("sku,qty\n" + "".join(f"{sku},{qty}\n" for sku, qty in units.items()))
+        goods.flush()
+        said = floodway("stock", "load", goods.name, "--json")
     assert said.code == 0, said.err
     assert said.json["units"] == sum(units.values())
 
@@ -76,9 +78,10 @@ def shelves(floodway: Run, sku: str) -> dict[str, tuple[int, int, int]]:
 
 def decided(floodway: Run, lines: Sequence[str]) -> list[dict[str, Any]]:
     """Submit, and wait for the decisions."""
-    file = Path("lines.ndjson")
-    file.write_text("\n".join(lines))
-    said = floodway("submit", file, "--wait", "--json")
+    with NamedTemporaryFile("w", suffix=".ndjson") as file:
+        file.write("\n".join(lines))
+        file.flush()
+        said = floodway("submit", file.name, "--wait", "--json")
     assert said.code == 0, said.err
     return said.json_lines
 
